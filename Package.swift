@@ -1,0 +1,72 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One set of settings for every target: Swift 6 mode, explicit imports, no silent warnings.
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+// Targets stand bottom up: a module imports only what stands above it in this list.
+let package = Package(
+    name: "berth",
+    products: [.executable(name: "berth", targets: ["BerthCommand"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
+        .systemLibrary(name: "CRaft", pkgConfig: "raft", providers: [.apt(["libraft-dev", "libuv1-dev"])]),
+        .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+        library("Vocabulary", []),
+        library("TestSupport", []),
+        library("ProtobufWire", []),
+        library("GRPCTransport", ["CNghttp2", nioCore, nioPosix, nioHTTP1, logging, deque]),
+        library("EtcdAPI", ["Vocabulary", "ProtobufWire", protobuf]),
+        library("Store", ["CLMDB", "Vocabulary", "ProtobufWire"]),
+        library("ReplicatedLog", ["CRaft", "Vocabulary", deque]),
+        library("StateMachine", ["Vocabulary", "ProtobufWire", "EtcdAPI", "Store"]),
+        library(
+            "Server",
+            [
+                "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "Store", "ReplicatedLog", "StateMachine",
+                nioCore, nioPosix, logging, lifecycle, deque, heap,
+            ]),
+        .executableTarget(
+            name: "BerthCommand", dependencies: ["Server", arguments, logging, lifecycle], swiftSettings: settings),
+        // tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
+        tests("GRPCTransportTests", ["GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
+        // tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
+        tests("StoreTests", ["Store", "Vocabulary", "TestSupport"]),
+        tests("ReplicatedLogTests", ["ReplicatedLog", "Vocabulary", "TestSupport"]),
+        // tests("StateMachineTests", ["StateMachine", "Store", "EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
+        tests("ServerTests", ["Server", "Store", "EtcdAPI", "Vocabulary", "TestSupport", protobuf]),
+    ]
+)

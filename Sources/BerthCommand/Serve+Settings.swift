@@ -1,0 +1,63 @@
+import Logging
+import Server
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+extension Serve {
+    /// The option's value, else its environment variable's, else nil.
+    private func value(_ option: String?, _ variable: String) -> String? {
+        option ?? getenv(variable).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+
+    /// All settings, from options, environment and defaults.
+    func resolve() throws(SettingsError) -> ServerSettings {
+        try ServerSettings(
+            name: value(name, "BERTH_NAME") ?? "default",
+            dataDirectory: value(dataDir, "BERTH_DATA_DIR") ?? "berth-data",
+            listenClientURLs: try urls(
+                value(listenClientUrls, "BERTH_LISTEN_CLIENT_URLS") ?? "http://127.0.0.1:2379",
+                "--listen-client-urls"),
+            advertiseClientURLs: try value(advertiseClientUrls, "BERTH_ADVERTISE_CLIENT_URLS")
+                .map { text throws(SettingsError) in try urls(text, "--advertise-client-urls") },
+            quotaBackendBytes: try number(
+                value(quotaBackendBytes, "BERTH_QUOTA_BACKEND_BYTES"), "--quota-backend-bytes") ?? 0,
+            maxRequestBytes: Int(
+                try number(value(maxRequestBytes, "BERTH_MAX_REQUEST_BYTES"), "--max-request-bytes")
+                    ?? Int64(ServerSettings.defaultMaxRequestBytes)),
+            maxTxnOps: Int(
+                try number(value(maxTxnOps, "BERTH_MAX_TXN_OPS"), "--max-txn-ops")
+                    ?? Int64(ServerSettings.defaultMaxTxnOps)))
+    }
+
+    /// The log level.
+    func resolveLogLevel() throws(SettingsError) -> Logger.Level {
+        let text = value(logLevel, "BERTH_LOG_LEVEL") ?? "info"
+        guard let level = Logger.Level(rawValue: text == "warn" ? "warning" : text) else {
+            let known = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+            throw SettingsError("--log-level is '\(text)'; expected one of \(known)")
+        }
+        return level
+    }
+
+    private func urls(_ text: String, _ setting: String) throws(SettingsError) -> [ClientURL] {
+        var urls: [ClientURL] = []
+        for part in text.split(separator: ",") {
+            do {
+                urls.append(try ClientURL(parsing: String(part)))
+            } catch {
+                throw SettingsError("\(setting): \(error)")
+            }
+        }
+        return urls
+    }
+
+    private func number(_ text: String?, _ setting: String) throws(SettingsError) -> Int64? {
+        guard let text else { return nil }
+        guard let number = Int64(text) else {
+            throw SettingsError("\(setting) is '\(text)'; expected a whole number")
+        }
+        return number
+    }
+}

@@ -1,0 +1,150 @@
+/// A failure as etcd's clients know it. They find the typed error by `message`, byte for byte, and then judge by
+/// `code` whether to try again, so both must be exact.
+///
+/// Source: etcd's `api/v3rpc/rpctypes/error.go`; the codes that leave an etcd server as Unknown do so here too.
+public struct EtcdError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The gRPC status code's number.
+    public let code: Int
+    /// The text clients compare.
+    public let message: String
+
+    /// Any other failure.
+    public init(code: Int, message: String) {
+        self.code = code
+        self.message = message
+    }
+
+    /// The text.
+    public var description: String { message }
+
+    private static func canceled(_ text: String) -> EtcdError { EtcdError(code: 1, message: text) }
+    private static func unknown(_ text: String) -> EtcdError { EtcdError(code: 2, message: text) }
+    private static func invalidArgument(_ text: String) -> EtcdError { EtcdError(code: 3, message: text) }
+    private static func deadlineExceeded(_ text: String) -> EtcdError { EtcdError(code: 4, message: text) }
+    private static func notFound(_ text: String) -> EtcdError { EtcdError(code: 5, message: text) }
+    private static func resourceExhausted(_ text: String) -> EtcdError { EtcdError(code: 8, message: text) }
+    private static func failedPrecondition(_ text: String) -> EtcdError { EtcdError(code: 9, message: text) }
+    private static func outOfRange(_ text: String) -> EtcdError { EtcdError(code: 11, message: text) }
+    private static func unavailable(_ text: String) -> EtcdError { EtcdError(code: 14, message: text) }
+    private static func dataLoss(_ text: String) -> EtcdError { EtcdError(code: 15, message: text) }
+}
+
+// Keys, transactions and revisions.
+extension EtcdError {
+    /// An empty key in a request, a compare or a transaction's operation.
+    public static let emptyKey = invalidArgument("etcdserver: key is not provided")
+    /// `ignore_value` or `ignore_lease` on an absent key; also an operation of a transaction with no arm set.
+    public static let keyNotFound = invalidArgument("etcdserver: key not found")
+    /// `ignore_value` together with a value.
+    public static let valueProvided = invalidArgument("etcdserver: value is provided")
+    /// `ignore_lease` together with a lease.
+    public static let leaseProvided = invalidArgument("etcdserver: lease is provided")
+    /// A transaction, nested ones included, over its operation limit.
+    public static let tooManyOperations = invalidArgument("etcdserver: too many operations in txn request")
+    /// A transaction that puts one key twice, or puts and deletes it.
+    public static let duplicateKey = invalidArgument("etcdserver: duplicate key given in txn request")
+    /// A sort order or target outside the enumeration.
+    public static let invalidSortOption = invalidArgument("etcdserver: invalid sort option")
+    /// An encoded write request over the size limit.
+    public static let requestTooLarge = invalidArgument("etcdserver: request is too large")
+    /// A revision below the compacted one, or a compaction at or below it.
+    public static let compacted = outOfRange("etcdserver: mvcc: required revision has been compacted")
+    /// A revision above the current one.
+    public static let futureRevision = outOfRange("etcdserver: mvcc: required revision is a future revision")
+    /// The quota is used up, or alarm NOSPACE is active.
+    public static let noSpace = resourceExhausted("etcdserver: mvcc: database space exceeded")
+    /// Alarm CORRUPT is active.
+    public static let corrupt = dataLoss("etcdserver: corrupt cluster")
+    /// More proposals are waiting than the server takes.
+    public static let tooManyRequests = unknown("etcdserver: too many requests")
+}
+
+// Leases and watches.
+extension EtcdError {
+    /// No lease with this id.
+    public static let leaseNotFound = notFound("etcdserver: requested lease not found")
+    /// A grant of an id that is taken.
+    public static let leaseExists = failedPrecondition("etcdserver: lease already exists")
+    /// A time to live above nine thousand million seconds.
+    public static let leaseTimeToLiveTooLarge = outOfRange("etcdserver: too large lease TTL")
+    /// A renewal that reached a leader which lost its quorum.
+    public static let notPrimaryLessor = unknown("not a primary lessor")
+    /// A watch stream ended by its context.
+    public static let watchCanceled = canceled("etcdserver: watch canceled")
+}
+
+// The member and its log.
+extension EtcdError {
+    /// There is no leader.
+    public static let noLeader = unavailable("etcdserver: no leader")
+    /// Asked a follower for what only the leader does.
+    public static let notLeader = failedPrecondition("etcdserver: not leader")
+    /// The leader changed while a read waited.
+    public static let leaderChanged = unavailable("etcdserver: leader changed")
+    /// A leadership transfer to an unknown member or a learner.
+    public static let badLeaderTransferee = failedPrecondition("etcdserver: bad leader transferee")
+    /// The server is shutting down.
+    public static let stopped = unavailable("etcdserver: server stopped")
+    /// Nothing was committed in time.
+    public static let timeout = unavailable("etcdserver: request timed out")
+    /// The cluster has not settled on what it can do.
+    public static let notCapable = unavailable("etcdserver: not capable")
+    /// Too few members answer.
+    public static let unhealthy = unavailable("etcdserver: unhealthy cluster")
+    /// No member with this id.
+    public static let memberNotFound = notFound("etcdserver: member not found")
+    /// A member with this id exists.
+    public static let memberExists = failedPrecondition("etcdserver: member ID already exist")
+    /// Another member has this peer URL.
+    public static let peerURLExists = failedPrecondition("etcdserver: Peer URLs already exists")
+    /// No URL, or one that does not parse.
+    public static let memberURLsInvalid = invalidArgument("etcdserver: given member URLs are invalid")
+    /// Only learners can be promoted.
+    public static let memberNotLearner = failedPrecondition("etcdserver: can only promote a learner member")
+    /// The change would cost the quorum.
+    public static let notEnoughStartedMembers = unknown(
+        "etcdserver: re-configuration failed due to not enough started members")
+    /// The caller gave up while the request waited.
+    public static let requestCancelled = unknown("etcdserver: request cancelled")
+    /// The caller's context was cancelled.
+    public static let contextCanceled = canceled("context canceled")
+    /// The caller's deadline passed.
+    public static let contextDeadlineExceeded = deadlineExceeded("context deadline exceeded")
+    /// An action outside the enumeration.
+    public static let unknownMethod = unknown("etcdserver: unknown method")
+}
+
+// Access control.
+extension EtcdError {
+    /// A call without a token while access control is on, or a user without a name.
+    public static let userEmpty = invalidArgument("etcdserver: user name is empty")
+    /// Access control is off.
+    public static let authNotEnabled = failedPrecondition("etcdserver: authentication is not enabled")
+    /// The user `root` must exist before access control is turned on.
+    public static let rootUserMissing = failedPrecondition("etcdserver: root user does not exist")
+}
+
+// The lock and election services.
+extension EtcdError {
+    /// A waiter's own key went away before its turn.
+    public static let sessionExpired = unknown("mutex: session is expired")
+    /// A waiter's watch ended.
+    public static let lostWatcher = unknown("lost watcher waiting for delete")
+    /// Nobody leads the election.
+    public static let electionNoLeader = unknown("election: no leader")
+    /// The leader key given does not lead any more.
+    public static let electionNotLeader = unknown("election: not leader")
+    /// A proclamation or resignation without its leader key.
+    public static let electionLeaderMissing = unknown("\"leader\" field must be provided")
+
+    /// The same text with code Unknown: how the lock and election services pass on the store's errors.
+    public var asUnknown: EtcdError { .unknown(message) }
+}
+
+// What gRPC itself says.
+extension EtcdError {
+    /// The request is no protobuf message.
+    public static func malformed(_ reason: some Error) -> EtcdError {
+        EtcdError(code: 13, message: "grpc: error unmarshalling request: \(reason)")
+    }
+}

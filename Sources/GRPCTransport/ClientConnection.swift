@@ -1,0 +1,218 @@
+import CNghttp2
+import NIOCore
+
+/// The client's side of one HTTP/2 connection.
+final class ClientConnection: HTTP2Connection {
+    /// The server greeted: its settings are here.
+    var onReady: (() -> Void)?
+    /// No further calls: a GOAWAY came, or the connection is gone. Called once.
+    var onNoMoreCalls: (() -> Void)?
+    /// A call the server has certainly not seen, to be sent elsewhere.
+    var onRepeat: ((ClientCall) -> Void)?
+
+    private let configuration: ClientConfiguration
+    private let authority: String
+    private var calls: [ClientCall] = []
+    private var roomWaiters: [ClientCall] = []
+    private var unconsumedBytes = 0
+    private var isReady = false
+    private var takesCalls = true
+    private var keepalive: Scheduled<Void>?
+    private var isPinged = false
+
+    init(loop: LoopContext, configuration: ClientConfiguration, authority: String) {
+        self.configuration = configuration
+        self.authority = authority
+        super.init(loop: loop)
+    }
+
+    override func makeSession() -> OpaquePointer? {
+        guard let session = ClientCallbacks.newSession(for: self) else { return nil }
+        var settings = [
+            nghttp2_settings_entry(settings_id: Int32(NGHTTP2_SETTINGS_ENABLE_PUSH.rawValue), value: 0),
+            nghttp2_settings_entry(
+                settings_id: Int32(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE.rawValue),
+                value: UInt32(clamping: configuration.streamWindow)),
+        ]
+        nghttp2_submit_settings(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), &settings, settings.count)
+        nghttp2_session_set_local_window_size(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), 0, Int32(clamping: configuration.connectionWindow))
+        return session
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        flush()
+        context.fireChannelActive()
+    }
+
+    override func connectionEnded() {
+        keepalive?.cancel()
+        roomWaiters = []
+        let ended = calls
+        calls = []
+        noMoreCalls()
+        for call in ended {
+            call.connection = nil
+            call.end(GRPCStatus(.unavailable, "the connection was lost"))
+        }
+    }
+
+    /// Sends what is queued, then closes; open calls end.
+    func close() {
+        flush()
+        leave(code: NGHTTP2_NO_ERROR.rawValue, text: "")
+        context?.close(promise: nil)
+    }
+
+    private func noMoreCalls() {
+        guard takesCalls else { return }
+        takesCalls = false
+        let callback = onNoMoreCalls
+        onNoMoreCalls = nil
+        onReady = nil
+        callback?()
+    }
+
+    // MARK: Calls
+
+    func start(_ call: ClientCall) {
+        guard let session else { return call.end(GRPCStatus(.unavailable, "the connection was lost")) }
+        call.connection = self
+        call.slot = calls.count
+        calls.append(call)
+        if calls.count == 1 { armKeepalive() }
+        let id = ClientCallbacks.submit(session, call, authority: authority)
+        if id < 0 {
+            remove(call)
+            return call.end(GRPCStatus(.unavailable, "the connection takes no more calls"))
+        }
+        call.streamID = id
+        setNeedsFlush()
+    }
+
+    func resume(_ call: ClientCall) {
+        guard let session else { return }
+        nghttp2_session_resume_data(session, call.streamID)
+        setNeedsFlush()
+    }
+
+    func reset(_ call: ClientCall, code: UInt32) {
+        guard let session, call.streamID > 0 else { return }
+        nghttp2_submit_rst_stream(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), call.streamID, code)
+        setNeedsFlush()
+    }
+
+    func outputTaken(from call: ClientCall) { roomWaiters.append(call) }
+
+    override func outputTaken() {
+        guard !roomWaiters.isEmpty else { return }
+        let waiting = roomWaiters
+        roomWaiters = []
+        for call in waiting { call.noticeRoom() }
+    }
+
+    func received(_ bytes: UnsafeRawBufferPointer, on call: ClientCall) {
+        unconsumedBytes += bytes.count
+        call.unconsumedBytes += bytes.count
+        var rest = bytes
+        while !rest.isEmpty, call.isActive {
+            switch call.inbound.next(&rest) {
+            case .needsMore: break
+            case .borrowed(let message): call.deliver(Array(message))
+            case .owned(let message): call.deliver(message)
+            case .tooLarge(let length):
+                call.abandon(
+                    GRPCStatus(
+                        .resourceExhausted,
+                        "received a message of \(length) bytes, the limit is \(configuration.maxResponseBytes)"))
+            case .compressed:
+                call.abandon(GRPCStatus(.internal, "compressed response without having asked for it"))
+            }
+        }
+        consume(call)
+    }
+
+    func consume(_ call: ClientCall) {
+        guard !call.isReadingPaused, call.unconsumedBytes > 0, let session else { return }
+        nghttp2_session_consume_stream(session, call.streamID, call.unconsumedBytes)
+        call.unconsumedBytes = 0
+        setNeedsFlush()
+    }
+
+    override func receiveEnded() {
+        guard unconsumedBytes > 0, let session else { return }
+        nghttp2_session_consume_connection(session, unconsumedBytes)
+        unconsumedBytes = 0
+    }
+
+    func remoteClosed(_ call: ClientCall) {
+        guard call.inbound.isBetweenMessages else {
+            return call.end(GRPCStatus(.internal, "the response ended in the middle of a message"))
+        }
+        call.end(call.response.status)
+    }
+
+    func closed(_ call: ClientCall, errorCode: UInt32) {
+        remove(call)
+        guard call.isActive else { return }
+        if errorCode == NGHTTP2_REFUSED_STREAM.rawValue, let message = call.repeatable, let onRepeat {
+            call.rewind(to: message)
+            return onRepeat(call)
+        }
+        let code: GRPCCode =
+            switch errorCode {
+            case NGHTTP2_REFUSED_STREAM.rawValue: .unavailable
+            case NGHTTP2_CANCEL.rawValue: .cancelled
+            case NGHTTP2_ENHANCE_YOUR_CALM.rawValue: .resourceExhausted
+            default: .internal
+            }
+        call.end(GRPCStatus(code, "the server reset the stream, HTTP/2 error \(errorCode)"))
+    }
+
+    private func remove(_ call: ClientCall) {
+        let last = calls.removeLast()
+        if last !== call {
+            last.slot = call.slot
+            calls[call.slot] = last
+        }
+        call.connection = nil
+        if calls.isEmpty {
+            keepalive?.cancel()
+            if !takesCalls { setNeedsFlush() }
+        }
+    }
+
+    // MARK: The connection
+
+    func receivedSettings() {
+        guard !isReady else { return }
+        isReady = true
+        let callback = onReady
+        onReady = nil
+        callback?()
+    }
+
+    func receivedGoaway() { noMoreCalls() }
+
+    private func armKeepalive(_ delay: TimeAmount? = nil) {
+        guard let interval = delay ?? configuration.keepaliveInterval, let context else { return }
+        sawBytes = false
+        keepalive?.cancel()
+        keepalive = context.eventLoop.assumeIsolated().scheduleTask(in: interval) { self.keepaliveDue() }
+    }
+
+    private func keepaliveDue() {
+        guard let session else { return }
+        if sawBytes {
+            isPinged = false
+            armKeepalive()
+        } else if isPinged {
+            context?.close(promise: nil)
+        } else {
+            isPinged = true
+            nghttp2_submit_ping(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), nil)
+            setNeedsFlush()
+            armKeepalive(configuration.keepaliveTimeout)
+        }
+    }
+}

@@ -1,0 +1,121 @@
+public import Logging
+public import NIOCore
+public import NIOPosix
+import NIOHTTP1
+import Synchronization
+
+/// A listening gRPC server. Its handlers run on the event loops of the group it was bound with.
+public final class GRPCServer: Sendable {
+    private let channel: any Channel
+    private let loops: [ObjectIdentifier: LoopContext]
+    private let connections: ConnectionCount
+
+    /// Where it listens, with the port that was chosen when 0 was asked for.
+    public var localAddress: SocketAddress? { channel.localAddress }
+
+    /// Connections open now.
+    public var connectionCount: Int { connections.open }
+
+    private init(channel: any Channel, loops: [ObjectIdentifier: LoopContext], connections: ConnectionCount) {
+        self.channel = channel
+        self.loops = loops
+        self.connections = connections
+    }
+
+    /// Starts to listen.
+    ///
+    /// - Parameters:
+    ///   - host: a name or an address of this machine.
+    ///   - port: 0 for any free one.
+    ///   - http1: answers HTTP/1.1 requests, on an event loop.
+    /// - Throws: what the system said when the address cannot be had.
+    public static func bind(
+        host: String, port: Int, group: MultiThreadedEventLoopGroup, services: ServiceTable,
+        http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response, configuration: ServerConfiguration = .init(),
+        logger: Logger
+    ) async throws -> GRPCServer {
+        var contexts: [ObjectIdentifier: LoopContext] = [:]
+        for eventLoop in group.makeIterator() {
+            contexts[ObjectIdentifier(eventLoop)] = LoopContext(eventLoop: eventLoop)
+        }
+        let loops = contexts
+        let connections = ConnectionCount(limit: configuration.maxConnections)
+        let methods = MethodTable(services)
+        let channel = try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 1024)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelOption(.maxMessagesPerRead, value: 32)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(
+                .writeBufferWaterMark, value: ChannelOptions.Types.WriteBufferWaterMark(low: 64 << 10, high: 256 << 10)
+            )
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard let loop = loops[ObjectIdentifier(channel.eventLoop)], connections.add() else {
+                        logger.warning(
+                            "connection refused: too many are open", metadata: ["open": "\(connections.open)"])
+                        throw ChannelError.eof
+                    }
+                    channel.closeFuture.whenComplete { _ in connections.remove() }
+                    try configuration.prepareConnection?(channel)
+                    try addChooser(channel, loop, configuration, methods, http1)
+                }
+            }
+            .bind(host: host, port: port).get()
+        return GRPCServer(channel: channel, loops: loops, connections: connections)
+    }
+
+    private static func addChooser(
+        _ channel: any Channel, _ loop: LoopContext, _ configuration: ServerConfiguration, _ methods: MethodTable,
+        _ http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response
+    ) throws {
+        let chooser = ProtocolChooser(
+            loop: loop, timeout: configuration.handshakeTimeout,
+            addHTTP2: { channel in
+                try channel.pipeline.syncOperations.addHandler(
+                    ServerConnection(loop: loop, configuration: configuration, methods: methods))
+            },
+            addHTTP1: { channel in
+                try channel.pipeline.syncOperations.addHandlers([
+                    HTTPResponseEncoder(), ByteToMessageHandler(HTTPRequestDecoder()),
+                    HTTP1Responder(loop: loop, timeout: configuration.handshakeTimeout, answer: http1),
+                ])
+            })
+        try channel.pipeline.syncOperations.addHandler(chooser)
+    }
+
+    /// Takes no new connection or call, lets calls finish, then closes.
+    ///
+    /// - Parameter deadline: when calls that are still open are cancelled; nil waits for them all.
+    public func shutdownGracefully(deadline: NIODeadline? = nil) async {
+        try? await channel.close()  // Fails only when it is closed already.
+        let abort = deadline.map { deadline in
+            loops.values.map { loop in loop.eventLoop.scheduleTask(deadline: deadline) { loop.abort() } }
+        }
+        for loop in loops.values {
+            // A connection's end is not an error here.
+            try? await loop.eventLoop.flatSubmit { loop.drain() }.get()
+        }
+        for task in abort ?? [] { task.cancel() }
+    }
+}
+
+/// Counts a server's open connections against their bound.
+private final class ConnectionCount: Sendable {
+    private let count = Atomic<Int>(0)
+    private let limit: Int
+
+    init(limit: Int) { self.limit = limit }
+
+    var open: Int { count.load(ordering: .relaxed) }
+
+    func add() -> Bool {
+        guard count.add(1, ordering: .relaxed).newValue <= limit else {
+            remove()
+            return false
+        }
+        return true
+    }
+
+    func remove() { count.subtract(1, ordering: .relaxed) }
+}

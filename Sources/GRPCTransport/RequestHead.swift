@@ -1,0 +1,137 @@
+import CNghttp2
+import NIOCore
+
+/// What a request's headers said. Filled while they arrive, judged when they are complete.
+struct RequestHead {
+    /// Why the request will be refused, once its headers are complete; the first reason stands.
+    enum Fault {
+        case malformedTimeout
+        case unknownEncoding(String)
+        case tooLarge
+    }
+
+    var method: ServerMethod?
+    /// Kept only when no method has this path.
+    var unknownPath = ""
+    var isPost = false
+    var isGRPC = false
+    var timeout: TimeAmount?
+    var deadline: NIODeadline?
+    var fault: Fault?
+    var listBytes = 0
+    var metadata = MetadataBlock()
+    var isComplete = false
+
+    /// Takes one header. `methods` finds the path.
+    mutating func add(
+        name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, limit: Int, methods: MethodTable
+    ) {
+        listBytes += name.count + value.count + 32
+        guard listBytes <= limit else {
+            fault = .tooLarge
+            return
+        }
+        switch name.count {
+        case 5 where name.equals(":path"):
+            method = methods.find(value)
+            if method == nil { unknownPath = String(decoding: value, as: UTF8.self) }
+        case 7 where name.equals(":method"): isPost = value.equals("POST")
+        case 7 where name.equals(":scheme"): break
+        case 2 where name.equals("te"): break
+        case 10 where name.equals(":authority") || name.equals("user-agent"): break
+        case 12 where name.equals("content-type"): isGRPC = Self.isGRPCContentType(value)
+        case 12 where name.equals("grpc-timeout"):
+            timeout = TimeoutHeader.parse(value)
+            if timeout == nil { fault = fault ?? .malformedTimeout }
+        case 13 where name.equals("grpc-encoding"):
+            if !value.equals("identity") {
+                fault = fault ?? .unknownEncoding(String(decoding: value, as: UTF8.self))
+            }
+        case 20 where name.equals("grpc-accept-encoding"): break
+        default: metadata.append(name: name, value: value)
+        }
+    }
+
+    /// Why this request is refused, nil when a handler may have it.
+    func refusal(methods: MethodTable) -> (httpStatus: StaticString, status: GRPCStatus)? {
+        if case .tooLarge = fault {
+            return ("200", GRPCStatus(.resourceExhausted, "request headers larger than the server accepts"))
+        }
+        guard isPost else { return ("405", GRPCStatus(.internal, "a gRPC request is a POST")) }
+        guard isGRPC else { return ("415", GRPCStatus(.invalidArgument, "content-type is not application/grpc")) }
+        guard method != nil else { return ("200", methods.unknown(unknownPath)) }
+        switch fault {
+        case .unknownEncoding(let encoding):
+            return ("200", GRPCStatus(.unimplemented, "grpc-encoding \(encoding) is not supported"))
+        case .malformedTimeout: return ("200", GRPCStatus(.internal, "malformed grpc-timeout"))
+        case .tooLarge, nil: return nil
+        }
+    }
+
+    /// Makes the trailers for `status`, and with an HTTP status a whole response of headers only.
+    func withTrailers(
+        _ status: GRPCStatus, httpStatus: StaticString?, _ body: (UnsafeMutableBufferPointer<nghttp2_nv>) -> Void
+    ) {
+        let text = PercentEncoding.encode(status.message)
+        text.withUnsafeBytes { text in
+            withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: 5) { fields in
+                var count = 0
+                func add(_ field: nghttp2_nv) {
+                    fields.initializeElement(at: count, to: field)
+                    count += 1
+                }
+                if let httpStatus {
+                    add(HeaderFields.field(":status", httpStatus))
+                    add(HeaderFields.field("content-type", "application/grpc"))
+                }
+                add(HeaderFields.field("grpc-status", HeaderFields.statusNumbers[status.code.rawValue]))
+                if !text.isEmpty { add(HeaderFields.field("grpc-message", copying: text)) }
+                if case .unknownEncoding = fault {
+                    add(HeaderFields.field("grpc-accept-encoding", "identity"))
+                }
+                body(UnsafeMutableBufferPointer(rebasing: fields[..<count]))
+            }
+        }
+    }
+
+    private static func isGRPCContentType(_ value: UnsafeRawBufferPointer) -> Bool {
+        guard value.starts(with: "application/grpc") else { return false }
+        guard value.count > 16 else { return true }
+        return value[16] == UInt8(ascii: "+") || value[16] == UInt8(ascii: ";")
+    }
+}
+
+/// Headers kept for handlers, one after another in one block: most requests have none, and then nothing is allocated.
+package struct MetadataBlock: Sendable {
+    /// Name length and value length as two and four bytes, then both.
+    private var bytes: [UInt8] = []
+
+    package init() {}
+
+    package mutating func append(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
+        guard name.count <= Int(UInt16.max), value.count <= Int(UInt32.max) else { return }
+        bytes.reserveCapacity(bytes.count + 6 + name.count + value.count)
+        withUnsafeBytes(of: UInt16(name.count)) { bytes.append(contentsOf: $0) }
+        withUnsafeBytes(of: UInt32(value.count)) { bytes.append(contentsOf: $0) }
+        bytes.append(contentsOf: name)
+        bytes.append(contentsOf: value)
+    }
+
+    package func value(of name: String) -> String? {
+        guard !bytes.isEmpty else { return nil }
+        return bytes.withUnsafeBytes { block in
+            var offset = 0
+            while offset + 6 <= block.count {
+                let nameLength = Int(block.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+                let valueLength = Int(block.loadUnaligned(fromByteOffset: offset + 2, as: UInt32.self))
+                let nameStart = offset + 6
+                let valueStart = nameStart + nameLength
+                if name.utf8.elementsEqual(block[nameStart..<valueStart]) {
+                    return String(decoding: block[valueStart..<(valueStart + valueLength)], as: UTF8.self)
+                }
+                offset = valueStart + valueLength
+            }
+            return nil
+        }
+    }
+}

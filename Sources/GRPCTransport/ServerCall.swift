@@ -1,0 +1,308 @@
+import CNghttp2
+public import NIOCore
+
+/// Why a call ended before its handler finished it.
+public enum CancelReason: Sendable {
+    /// The client reset the stream.
+    case reset
+    /// The connection is gone.
+    case connectionLost
+    /// The call's deadline passed; the client is told so.
+    case deadlineExceeded
+    /// The server stops and waits no longer.
+    case serverShutdown
+}
+
+/// One call as its handler sees it. Bound to its connection's event loop: everything but `eventLoop` must be used
+/// there, and is checked to be. A reference may travel through other threads to come back later.
+///
+/// After `finish`, `respond`, `fail` or a cancellation the call is over: what is sent then is dropped, and its
+/// callbacks, which it lets go, are not called any more.
+public final class ServerCall: @unchecked Sendable {
+    // Sendable: every mutable member is touched on `eventLoop` alone, which each public member checks.
+
+    /// Where the call lives.
+    public let eventLoop: any EventLoop
+
+    let streamID: Int32
+    var connection: ServerConnection?
+    /// Place in the connection's list of calls.
+    var slot = 0
+    var request: RequestHead
+    var inbound: InboundMessages
+    /// A unary request put together from pieces; nil while it is borrowed or not yet there.
+    var message: [UInt8]?
+    var hasMessage = false
+    var isRemoteClosed = false
+    var openedAt = NIODeadline.uptimeNanoseconds(0)
+    /// Stream bytes received but not yet given back to the peer's window.
+    var unconsumedBytes = 0
+    /// What the connection's reassembly budget lent to the message that is arriving.
+    var grantedBytes = 0
+    var isWaitingForGrant = false
+    private(set) var outbound = OutboundMessages()
+    private var hasSentHeaders = false
+    /// nghttp2 stopped asking for data; it must be told when there is some.
+    private var isDeferred = false
+    /// Set when the handler is done and trailers follow the queued messages.
+    private var trailingStatus: GRPCStatus?
+    var isWaitingForRoom = false
+    private var active = true
+    private var heldMessages: [[UInt8]] = []
+    private var holdsMessages = false
+
+    private var messageCallback: (([UInt8]) -> Void)?
+    private var halfCloseCallback: (() -> Void)?
+    private var roomCallback: (() -> Void)?
+    private var cancelCallback: ((CancelReason) -> Void)?
+
+    init(connection: ServerConnection, streamID: Int32, messageLimit: Int) {
+        self.connection = connection
+        self.eventLoop = connection.loop.eventLoop
+        self.streamID = streamID
+        self.request = RequestHead()
+        self.inbound = InboundMessages(limit: messageLimit)
+    }
+
+    // MARK: What the client sent
+
+    /// False once the call is over.
+    public var isActive: Bool {
+        eventLoop.preconditionInEventLoop()
+        return active
+    }
+
+    /// The first value of a request header, by its lower-case name. What the transport itself reads (pseudo-headers,
+    /// `te`, `user-agent`, `content-type` and the `grpc-` ones) is not kept.
+    public func metadata(_ name: String) -> String? {
+        eventLoop.preconditionInEventLoop()
+        return request.metadata.value(of: name)
+    }
+
+    /// When the client gives up; the call is cancelled then.
+    public var deadline: NIODeadline? {
+        eventLoop.preconditionInEventLoop()
+        return request.deadline
+    }
+
+    /// Called with each request message of a streaming method.
+    public var onMessage: (([UInt8]) -> Void)? {
+        get { messageCallback }
+        set { setCallback { $0.messageCallback = newValue } }
+    }
+
+    /// Called when the client will send no more.
+    public var onHalfClose: (() -> Void)? {
+        get { halfCloseCallback }
+        set { setCallback { $0.halfCloseCallback = newValue } }
+    }
+
+    /// Called once after `hasRoom` was false, when half of the bound is free again.
+    public var onRoom: (() -> Void)? {
+        get { roomCallback }
+        set { setCallback { $0.roomCallback = newValue } }
+    }
+
+    /// Called when the call ends without the handler's doing; exactly once, and never after it was finished.
+    public var onCancel: ((CancelReason) -> Void)? {
+        get { cancelCallback }
+        set { setCallback { $0.cancelCallback = newValue } }
+    }
+
+    private func setCallback(_ set: (ServerCall) -> Void) {
+        eventLoop.preconditionInEventLoop()
+        if active { set(self) }
+    }
+
+    /// While true, no message is delivered, and the client is stopped by flow control after one window.
+    public var isReadingPaused: Bool {
+        get { holdsMessages }
+        set {
+            eventLoop.preconditionInEventLoop()
+            holdsMessages = newValue
+            if !newValue { deliverHeld() }
+        }
+    }
+
+    // MARK: Answering
+
+    /// Queues one response message. It is never refused: look at `hasRoom` before making the next.
+    public func send(_ message: [UInt8]) {
+        eventLoop.preconditionInEventLoop()
+        guard active, let connection else { return }
+        queue(message, on: connection)
+        startOrResume(connection)
+        if !fits(connection, within: 1) { connection.waitForRoom(self) }
+    }
+
+    /// Whether a producer should go on. After a false, `onRoom` follows unless the call ends.
+    public var hasRoom: Bool {
+        eventLoop.preconditionInEventLoop()
+        guard active, let connection else { return false }
+        if fits(connection, within: 1) { return true }
+        connection.waitForRoom(self)
+        return false
+    }
+
+    /// Response bytes queued and not yet handed to the socket.
+    package var queuedBytes: Int {
+        eventLoop.preconditionInEventLoop()
+        return outbound.byteCount
+    }
+
+    /// Ends the call after what was sent.
+    public func finish(_ status: GRPCStatus = .ok) {
+        eventLoop.preconditionInEventLoop()
+        guard active, let connection else { return }
+        end()
+        close(with: status, on: connection)
+    }
+
+    /// Answers with one message and success.
+    public func respond(_ message: [UInt8]) {
+        eventLoop.preconditionInEventLoop()
+        guard active, let connection else { return }
+        end()
+        queue(message, on: connection)
+        trailingStatus = .ok
+        startOrResume(connection)
+    }
+
+    /// Ends the call with an error.
+    public func fail(_ status: GRPCStatus) { finish(status) }
+
+    // MARK: For the connection
+
+    /// Whether the queues are below their bounds divided by `divisor`.
+    func fits(_ connection: ServerConnection, within divisor: Int) -> Bool {
+        outbound.byteCount < connection.configuration.streamSendBuffer / divisor
+            && connection.queuedBytes < connection.configuration.connectionSendBuffer / divisor
+    }
+
+    var isUnary: Bool {
+        if case .unary = request.method?.kind { true } else { false }
+    }
+
+    /// Whether request bytes still matter.
+    var acceptsInput: Bool { active && request.isComplete }
+
+    func roomIsFree() { if active { roomCallback?() } }
+
+    func deliver(_ message: [UInt8]) {
+        if holdsMessages { heldMessages.append(message) } else { messageCallback?(message) }
+    }
+
+    func remoteClosed() {
+        if !holdsMessages { halfCloseCallback?() }
+    }
+
+    private func deliverHeld() {
+        while !holdsMessages, !heldMessages.isEmpty {
+            let messages = heldMessages
+            heldMessages = []
+            for (position, message) in messages.enumerated() {
+                if holdsMessages {
+                    heldMessages = Array(messages[position...])
+                    return
+                }
+                messageCallback?(message)
+            }
+        }
+        guard !holdsMessages, active, let connection else { return }
+        if isRemoteClosed { halfCloseCallback?() } else { connection.consume(self) }
+    }
+
+    /// Ends the call from outside. The handler hears of it, unless it was done already.
+    func cancel(_ reason: CancelReason) {
+        guard active else { return }
+        let callback = cancelCallback
+        end()
+        callback?(reason)
+    }
+
+    /// Cancels for a reason the client is told.
+    func cancel(_ reason: CancelReason, telling status: GRPCStatus) {
+        guard active, let connection else { return }
+        cancel(reason)
+        if outbound.byteCount > 0 {
+            // What is queued may never flow; trailers cannot overtake it.
+            connection.reset(self, code: NGHTTP2_CANCEL.rawValue)
+        } else {
+            close(with: status, on: connection)
+        }
+    }
+
+    /// The stream is gone.
+    func detach() {
+        connection?.queuedBytes -= outbound.byteCount
+        outbound.removeAll()
+        connection = nil
+    }
+
+    private func end() {
+        active = false
+        messageCallback = nil
+        halfCloseCallback = nil
+        roomCallback = nil
+        cancelCallback = nil
+        heldMessages = []
+    }
+
+    private func queue(_ message: [UInt8], on connection: ServerConnection) {
+        let before = outbound.byteCount
+        outbound.append(message)
+        connection.queuedBytes += outbound.byteCount - before
+    }
+
+    private func startOrResume(_ connection: ServerConnection) {
+        if !hasSentHeaders {
+            hasSentHeaders = true
+            connection.submitResponse(self)
+        } else if isDeferred {
+            isDeferred = false
+            connection.resume(self)
+        }
+    }
+
+    private func close(with status: GRPCStatus, on connection: ServerConnection) {
+        if !hasSentHeaders && outbound.byteCount == 0 {
+            hasSentHeaders = true
+            connection.submitTrailersOnly(self, httpStatus: "200", status: status)
+        } else {
+            trailingStatus = status
+            startOrResume(connection)
+        }
+    }
+
+    /// Refuses a request that is no gRPC request.
+    func refuse(httpStatus: StaticString, _ status: GRPCStatus) {
+        guard active, let connection else { return }
+        end()
+        hasSentHeaders = true
+        connection.submitTrailersOnly(self, httpStatus: httpStatus, status: status)
+    }
+
+    // MARK: nghttp2's questions
+
+    /// What nghttp2 may take now.
+    enum Offer {
+        case bytes(Int)
+        case lastBytes(Int, trailers: GRPCStatus)
+        case nothingYet
+    }
+
+    func offer(upTo limit: Int) -> Offer {
+        let count = min(outbound.byteCount, limit)
+        if let trailingStatus, count == outbound.byteCount { return .lastBytes(count, trailers: trailingStatus) }
+        guard count > 0 else {
+            isDeferred = true
+            return .nothingYet
+        }
+        return .bytes(count)
+    }
+
+    func take(_ length: Int, into output: inout ByteBuffer) {
+        outbound.take(length, into: &output)
+        connection?.queuedBytes -= length
+    }
+}

@@ -1,0 +1,309 @@
+import CNghttp2
+import Logging
+import NIOCore
+
+/// The server's side of one HTTP/2 connection: opens a `ServerCall` for each stream, routes it, guards the bounds.
+final class ServerConnection: HTTP2Connection, ServerMember {
+    let configuration: ServerConfiguration
+    let methods: MethodTable
+    var calls: [ServerCall] = []
+    private var roomWaiters: [ServerCall] = []
+    /// The call whose unary request lies in the bytes now being received.
+    private var borrower: ServerCall?
+    private var borrowed = UnsafeRawBufferPointer(start: nil, count: 0)
+    private var unconsumedBytes = 0
+    private var grantedBytes = 0
+    private var grantQueue: [ServerCall] = []
+    var continuations = 0
+    var policy: ConnectionPolicy
+    // What `ServerConnection+Lifetime` works with.
+    var deadlineTask: Scheduled<Void>?
+    var nextDeadline = NIODeadline.distantFuture
+    var watchdog: Scheduled<Void>?
+    var isPinged = false
+    var idleTask: Scheduled<Void>?
+    var isDraining = false
+    var hasSentFinalGoaway = false
+
+    /// The window every stream starts with: HTTP/2's own default, so that nobody has to wait for settings.
+    static let streamWindow = 65_535
+    /// Marks the ping whose answer shows that the client has seen the shutdown notice.
+    static let drainPing: [UInt8] = Array("drained?".utf8)
+
+    init(loop: LoopContext, configuration: ServerConfiguration, methods: MethodTable) {
+        self.configuration = configuration
+        self.methods = methods
+        self.policy = ConnectionPolicy(configuration, now: .now())
+        super.init(loop: loop)
+    }
+
+    override func makeSession() -> OpaquePointer? {
+        guard let session = ServerCallbacks.newSession(for: self) else { return nil }
+        var settings = [
+            nghttp2_settings_entry(
+                settings_id: Int32(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS.rawValue),
+                value: UInt32(clamping: configuration.maxConcurrentStreams)),
+            nghttp2_settings_entry(
+                settings_id: Int32(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE.rawValue),
+                value: UInt32(clamping: configuration.maxHeaderListBytes)),
+        ]
+        nghttp2_submit_settings(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), &settings, settings.count)
+        nghttp2_session_set_local_window_size(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), 0, Int32(clamping: configuration.connectionWindow))
+        return session
+    }
+
+    override func handlerAdded(context: ChannelHandlerContext) {
+        super.handlerAdded(context: context)
+        watchdog = context.eventLoop.assumeIsolated().scheduleTask(in: configuration.handshakeTimeout) {
+            self.handshakeTimedOut()
+        }
+        callCountChanged()
+        loop.join(self, channel: context.channel)
+    }
+
+    override func connectionEnded() {
+        deadlineTask?.cancel()
+        watchdog?.cancel()
+        idleTask?.cancel()
+        borrower = nil
+        roomWaiters = []
+        grantQueue = []
+        let ended = calls
+        calls = []
+        for call in ended {
+            call.detach()
+            call.cancel(.connectionLost)
+        }
+    }
+
+    override func channelInactive(context: ChannelHandlerContext) {
+        loop.leave(channel: context.channel)
+        super.channelInactive(context: context)
+    }
+
+    // MARK: Streams
+
+    func open(stream id: Int32) {
+        let call = ServerCall(connection: self, streamID: id, messageLimit: configuration.maxRequestBytes)
+        call.slot = calls.count
+        call.openedAt = now
+        calls.append(call)
+        nghttp2_session_set_stream_user_data(session, id, Unmanaged.passUnretained(call).toOpaque())
+        if calls.count == 1 { callCountChanged() }
+    }
+
+    func headersComplete(_ call: ServerCall) {
+        guard !call.request.isComplete else { return }
+        call.request.isComplete = true
+        if let timeout = call.request.timeout {
+            let deadline = now + timeout
+            call.request.deadline = deadline
+            if deadline < nextDeadline { armDeadline(deadline) }
+        }
+        if let fault = call.request.refusal(methods: methods) {
+            call.refuse(httpStatus: fault.httpStatus, fault.status)
+            return
+        }
+        guard case .streaming(let handler) = call.request.method?.kind else { return }
+        handler(call)
+    }
+
+    func received(_ bytes: UnsafeRawBufferPointer, on call: ServerCall) {
+        unconsumedBytes += bytes.count
+        call.unconsumedBytes += bytes.count
+        var rest = bytes
+        while !rest.isEmpty, call.acceptsInput {
+            switch call.inbound.next(&rest) {
+            case .needsMore: break
+            case .borrowed(let message): receivedMessage(message, on: call)
+            case .owned(let message): receivedMessage(message, on: call)
+            case .tooLarge(let length):
+                call.fail(
+                    GRPCStatus(
+                        .resourceExhausted,
+                        "grpc: received message larger than max (\(length) vs. \(configuration.maxRequestBytes))"))
+            case .compressed:
+                call.fail(GRPCStatus(.internal, "compressed message without a grpc-encoding"))
+            }
+        }
+        guard call.acceptsInput else { return }
+        if let length = call.inbound.length, length + 5 > Self.streamWindow {
+            if call.grantedBytes == 0 { requestGrant(length, for: call) }
+        } else {
+            releaseGrant(of: call)
+            consume(call)
+        }
+    }
+
+    private func receivedMessage(_ message: UnsafeRawBufferPointer, on call: ServerCall) {
+        guard call.isUnary else { return call.deliver(Array(message)) }
+        guard acceptMessage(of: call) else { return }
+        borrower = call
+        borrowed = message
+    }
+
+    private func receivedMessage(_ message: [UInt8], on call: ServerCall) {
+        guard call.isUnary else { return call.deliver(message) }
+        guard acceptMessage(of: call) else { return }
+        call.message = message
+    }
+
+    /// A unary call has one message.
+    private func acceptMessage(of call: ServerCall) -> Bool {
+        guard !call.hasMessage else {
+            call.fail(GRPCStatus(.unimplemented, "more than one message for a unary method"))
+            return false
+        }
+        call.hasMessage = true
+        return true
+    }
+
+    /// The bytes being received go: a request whose end has not come keeps a copy.
+    override func receiveEnded() {
+        keepBorrowed()
+        guard unconsumedBytes > 0, let session else { return }
+        nghttp2_session_consume_connection(session, unconsumedBytes)
+        unconsumedBytes = 0
+    }
+
+    func keepBorrowed() {
+        guard let borrower else { return }
+        if borrower.isActive { borrower.message = Array(borrowed) }
+        self.borrower = nil
+    }
+
+    func remoteClosed(_ call: ServerCall) {
+        call.isRemoteClosed = true
+        guard call.acceptsInput else { return }
+        guard call.inbound.isBetweenMessages else {
+            return call.fail(GRPCStatus(.internal, "the request ended in the middle of a message"))
+        }
+        guard call.isUnary else { return call.remoteClosed() }
+        guard call.hasMessage, case .unary(let handler) = call.request.method?.kind else {
+            return call.fail(GRPCStatus(.unimplemented, "no message for a unary method"))
+        }
+        if let borrower, borrower === call {
+            let message = borrowed
+            self.borrower = nil
+            handler(call, message)
+        } else if let message = call.message {
+            call.message = nil
+            message.withUnsafeBytes { handler(call, $0) }
+        }
+    }
+
+    func closed(_ call: ServerCall, errorCode: UInt32) {
+        let wasActive = call.isActive
+        remove(call)
+        call.cancel(.reset)
+        if wasActive, errorCode != 0, now - call.openedAt < configuration.rapidResetAge, !policy.resets.take(now: now) {
+            leave(code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: "too_many_resets")
+        }
+    }
+
+    private func remove(_ call: ServerCall) {
+        if let borrower, borrower === call { self.borrower = nil }
+        let last = calls.removeLast()
+        if last !== call {
+            last.slot = call.slot
+            calls[call.slot] = last
+        }
+        call.detach()
+        if call.isWaitingForGrant { grantQueue.removeAll { $0 === call } }
+        releaseGrant(of: call)
+        if calls.isEmpty { callCountChanged() }
+    }
+
+    // MARK: Receive windows
+
+    /// Gives back to the client's window what was delivered. A unary request that fits its window never needs it.
+    func consume(_ call: ServerCall) {
+        guard !call.isUnary, !call.isReadingPaused, call.unconsumedBytes > 0, let session else { return }
+        nghttp2_session_consume_stream(session, call.streamID, call.unconsumedBytes)
+        call.unconsumedBytes = 0
+        setNeedsFlush()
+    }
+
+    /// A message longer than the window flows once the connection's reassembly budget has room for it. Messages that
+    /// were let in always complete, so waiting ones cannot wait for each other.
+    private func requestGrant(_ length: Int, for call: ServerCall) {
+        guard !call.isWaitingForGrant else { return }
+        guard grantedBytes == 0 || grantedBytes + length <= configuration.connectionReassemblyBuffer else {
+            call.isWaitingForGrant = true
+            grantQueue.append(call)
+            return
+        }
+        grant(length, to: call)
+    }
+
+    private func grant(_ length: Int, to call: ServerCall) {
+        guard let session else { return }
+        call.grantedBytes = length
+        grantedBytes += length
+        call.inbound.reserveWhole()
+        nghttp2_session_set_local_window_size(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), call.streamID, Int32(clamping: length + Self.streamWindow))
+        setNeedsFlush()
+    }
+
+    private func releaseGrant(of call: ServerCall) {
+        guard call.grantedBytes > 0 else { return }
+        grantedBytes -= call.grantedBytes
+        call.grantedBytes = 0
+        while let next = grantQueue.first {
+            let length = next.inbound.length ?? 0
+            guard grantedBytes == 0 || grantedBytes + length <= configuration.connectionReassemblyBuffer else { return }
+            grantQueue.removeFirst()
+            next.isWaitingForGrant = false
+            if length > 0 { grant(length, to: next) }
+        }
+    }
+
+    // MARK: Sending
+
+    func submitResponse(_ call: ServerCall) {
+        guard let session else { return }
+        policy.hasAnswered = true
+        ServerCallbacks.submitResponse(session, call)
+        setNeedsFlush()
+    }
+
+    func submitTrailersOnly(_ call: ServerCall, httpStatus: StaticString, status: GRPCStatus) {
+        guard let session else { return }
+        policy.hasAnswered = true
+        call.request.withTrailers(status, httpStatus: httpStatus) { fields in
+            _ = nghttp2_submit_response(session, call.streamID, fields.baseAddress, fields.count, nil)
+        }
+        setNeedsFlush()
+    }
+
+    func resume(_ call: ServerCall) {
+        guard let session else { return }
+        policy.hasAnswered = true
+        nghttp2_session_resume_data(session, call.streamID)
+        setNeedsFlush()
+    }
+
+    func reset(_ call: ServerCall, code: UInt32) {
+        guard let session else { return }
+        nghttp2_submit_rst_stream(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), call.streamID, code)
+        setNeedsFlush()
+    }
+
+    func waitForRoom(_ call: ServerCall) {
+        guard !call.isWaitingForRoom else { return }
+        call.isWaitingForRoom = true
+        roomWaiters.append(call)
+    }
+
+    override func outputTaken() {
+        guard !roomWaiters.isEmpty else { return }
+        let waiting = roomWaiters
+        roomWaiters = []
+        for call in waiting {
+            call.isWaitingForRoom = false
+            if !call.fits(self, within: 2) { waitForRoom(call) } else { call.roomIsFree() }
+        }
+    }
+}

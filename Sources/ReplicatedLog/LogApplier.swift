@@ -1,0 +1,57 @@
+public import Vocabulary
+
+/// Who waits for a proposal's outcome. A successful one reaches its context through ``LogApplier/apply(_:index:term:context:)``.
+public protocol ProposalContext: AnyObject, Sendable {
+    /// The proposal did not get an answer and never will. Called at most once, and never after `apply` got this context.
+    ///
+    /// Runs on the log thread, or on the proposer's own before `propose` returns when it was refused at once.
+    func proposalFailed(_ error: ProposalError)
+}
+
+/// The state machine's side of the log: it is fed committed entries in order and asked for checkpoints.
+///
+/// Isolation: every call comes from the log thread, but for ``snapshotFlush()``. While ``ReplicatedLog/start()``
+/// replays old entries the same calls come from the same thread. No call may block for long, nor call `stop()`.
+public protocol LogApplier: AnyObject {
+    /// Asked each turn before proposals are handed to the log; false holds them in the bounded queue.
+    /// Whoever makes it true again calls ``ReplicatedLog/wake()``; it is asked again on every tick in any case.
+    /// During replay, false pauses the replay.
+    var acceptsProposals: Bool { get }
+
+    /// One committed entry: the bytes as they were proposed, borrowed for the call.
+    ///
+    /// Indices only grow; they skip the places of configuration changes and barriers, which carry no bytes.
+    /// - Parameter context: who proposed it, when that was this process in the present term; else nil.
+    func apply(_ entry: UnsafeRawBufferPointer, index: RaftIndex, term: RaftTerm, context: (any ProposalContext)?)
+
+    /// The applies since the last call belong together: commit them, publish, answer.
+    ///
+    /// Comes once after the applies of a loop turn, after each slice of a replay, and before ``snapshotSeal(at:)``
+    /// so that a seal never meets an open batch.
+    func endOfTurn()
+
+    /// About every 100 ms, between batches.
+    func tick(now: MonotonicInstant)
+
+    /// This member began or ceased to lead. Outstanding proposals of the old reign have failed by then.
+    func leadershipChanged(isLeader: Bool, term: RaftTerm)
+
+    /// First step of a checkpoint: set aside everything applied, which is exactly all entries up to `index`.
+    /// - Returns: false when that is not possible now; asked again after later applies, the log is kept meanwhile.
+    func snapshotSeal(at index: RaftIndex) -> Bool
+
+    /// Second step, on a worker thread: returns when all that was sealed is durable. An error drops the checkpoint and
+    /// keeps the log; it is tried again a while later.
+    func snapshotFlush() throws
+
+    /// The bytes that name the sealed state, asked for right after a successful seal. They are written only once the
+    /// flush has succeeded, so the log never refers to state that is not on disk.
+    func snapshotReference() -> [UInt8]
+
+    /// At start, before any entry: the newest checkpoint's reference. Throw when the state it names is not there;
+    /// `start()` then fails with that error's description.
+    func restore(reference: [UInt8]) throws
+
+    /// The log cannot go on, because a write failed or an entry is damaged. Called at most once; all proposals fail from then on.
+    func failed(_ error: ReplicatedLogError)
+}

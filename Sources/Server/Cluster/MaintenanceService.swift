@@ -1,0 +1,115 @@
+import EtcdAPI
+import GRPCTransport
+import ReplicatedLog
+import StateMachine
+import Store
+import SwiftProtobuf
+import Vocabulary
+
+/// `etcdserverpb.Maintenance`: status, alarms and hashes.
+struct MaintenanceService: Sendable {
+    /// What clients are told they talk to. They read major.minor.patch and choose features by it; Kubernetes, for one,
+    /// uses progress requests from 3.5.13 on. Berth follows 3.5's rules, so it names a 3.5.
+    static let etcdVersion = "3.5.33"
+
+    let context: ServerContext
+
+    func register(in table: inout ServiceTable) {
+        table.unary("/etcdserverpb.Maintenance/Status") { call, _ in status(call) }
+        table.unary("/etcdserverpb.Maintenance/Alarm") { alarm($0, $1) }
+        table.unary("/etcdserverpb.Maintenance/Hash") { call, _ in
+            respondOffLoop(call) { context throws(EtcdError) in
+                var response = Etcdserverpb_HashResponse()
+                (response.hash, response.header) = try context.store.readingEtcdErrors { snapshot in
+                    (try snapshot.hash(), context.header(revision: snapshot.revision))
+                }
+                return try EtcdError.encoding { try response.serializedBytes() }
+            }
+        }
+        table.unary("/etcdserverpb.Maintenance/HashKV") { hashKV($0, $1) }
+    }
+
+    private func status(_ call: ServerCall) {
+        let status = context.log.status
+        let size = context.store.size()
+        var response = Etcdserverpb_StatusResponse()
+        response.header = context.header
+        response.version = Self.etcdVersion
+        // etcdctl 3.6 divides by it.
+        response.dbSize = Int64(max(1, size.allocatedBytes))
+        response.dbSizeInUse = Int64(size.inUseBytes)
+        response.leader = status.isLeader ? context.identity.memberID : 0
+        response.raftIndex = status.commitIndex.value
+        response.raftAppliedIndex = status.appliedIndex.value
+        response.raftTerm = status.term.value
+        response.errors = context.alarms.list().map { "memberID:\($0.memberID) alarm:\($0.kind.etcdName)" }
+        if !status.isLeader { response.errors.append(EtcdError.noLeader.message) }
+        call.respond(response)
+    }
+
+    private func alarm(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        do {
+            let view = try RequestCheck.alarm(request)
+            guard view.action == .get else { return context.propose(.alarm, request, answering: call) }
+            var response = Etcdserverpb_AlarmResponse()
+            response.header = context.header
+            response.alarms = context.alarms.list().filter { view.alarm == 0 || $0.kind.rawValue == view.alarm }
+                .map { alarm in
+                    .with {
+                        $0.memberID = alarm.memberID
+                        $0.alarm = alarm.kind == .noSpace ? .nospace : .corrupt
+                    }
+                }
+            call.respond(response)
+        } catch {
+            call.fail(error)
+        }
+    }
+
+    private func hashKV(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        guard let decoded = decode(Etcdserverpb_HashKVRequest.self, request, call) else { return }
+        respondOffLoop(call) { context throws(EtcdError) in
+            var response = Etcdserverpb_HashKVResponse()
+            try context.store.readingEtcdErrors { snapshot in
+                let revision = decoded.revision == 0 ? snapshot.revision : Revision(decoded.revision)
+                guard revision <= snapshot.revision else { throw EtcdError.futureRevision }
+                guard revision >= snapshot.compactedRevision else { throw EtcdError.compacted }
+                response.hash = try snapshot.hashKV(at: revision)
+                response.header = context.header(revision: snapshot.revision)
+                let compacted = snapshot.compactedRevision
+                // etcd says -1 for a store that was never compacted.
+                response.compactRevision = compacted == .zero ? -1 : compacted.value
+                response.hashRevision = revision.value
+            }
+            return try EtcdError.encoding { try response.serializedBytes() }
+        }
+    }
+
+    /// Runs a walk over the whole store on a pool thread and answers from the call's loop.
+    private func respondOffLoop(
+        _ call: ServerCall, _ work: @escaping @Sendable (ServerContext) throws(EtcdError) -> [UInt8]
+    ) {
+        context.rangePool.run(context, PendingProposal(answering: call, on: .here), work)
+    }
+}
+
+extension AlarmSet.Kind {
+    /// The alarm's name in etcd's texts.
+    var etcdName: String {
+        switch self {
+        case .noSpace: "NOSPACE"
+        case .corrupt: "CORRUPT"
+        }
+    }
+}
+
+extension EtcdError {
+    /// Encodes, with a failure turned into what a client is told.
+    static func encoding(_ body: () throws -> [UInt8]) throws(EtcdError) -> [UInt8] {
+        do {
+            return try body()
+        } catch {
+            throw .internalError("the answer could not be encoded: \(error)")
+        }
+    }
+}

@@ -1,0 +1,170 @@
+import EtcdAPI
+import GRPCTransport
+import NIOCore
+import StateMachine
+import Store
+import Vocabulary
+
+/// `etcdserverpb.KV`: checks requests on the event loop, sends writes to the log as the bytes they came in, and answers
+/// reads from the store without leaving the loop unless they are long.
+struct KVService: Sendable {
+    let context: ServerContext
+
+    func register(in table: inout ServiceTable) {
+        table.unary("/etcdserverpb.KV/Put") { put($0, $1) }
+        table.unary("/etcdserverpb.KV/Range") { range($0, $1) }
+        table.unary("/etcdserverpb.KV/DeleteRange") { deleteRange($0, $1) }
+        table.unary("/etcdserverpb.KV/Txn") { txn($0, $1) }
+        table.unary("/etcdserverpb.KV/Compact") { compact($0, $1) }
+    }
+
+    private func put(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        do {
+            let view = try RequestCheck.put(request, limits: context.limits, alarms: context.alarms)
+            try context.quota.admit(RequestCheck.quotaCost(view), context)
+            context.propose(.put, request, answering: call)
+        } catch {
+            call.fail(error)
+        }
+    }
+
+    private func deleteRange(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        do {
+            try RequestCheck.deleteRange(request, limits: context.limits, alarms: context.alarms)
+            context.propose(.deleteRange, request, answering: call)
+        } catch {
+            call.fail(error)
+        }
+    }
+
+    private func txn(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        do {
+            let view = try RequestCheck.txn(request, limits: context.limits, alarms: context.alarms)
+            guard view.isReadOnly else {
+                try context.quota.admit(RequestCheck.quotaCost(view), context)
+                return context.propose(.txn, request, answering: call)
+            }
+            try readOnlyTxn(call, request, view)
+        } catch {
+            call.fail(error)
+        }
+    }
+
+    // MARK: - Reads
+
+    private func range(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        do {
+            let view = try RequestCheck.range(request)
+            guard try !RangePool.isLong(view, context.store) else {
+                return answerOffLoop(call, [UInt8](request)) { context, request throws(EtcdError) in
+                    try context.range(try RequestCheck.range(request))
+                }
+            }
+            call.respond(try context.range(view))
+        } catch {
+            call.fail(error)
+        }
+    }
+
+    private func readOnlyTxn(
+        _ call: ServerCall, _ request: UnsafeRawBufferPointer, _ view: TxnRequestView
+    ) throws(EtcdError) {
+        for case .range(let range) in view.success + view.failure where try RangePool.isLong(range, context.store) {
+            return answerOffLoop(call, [UInt8](request)) { context, request throws(EtcdError) in
+                try context.readOnlyTxn(
+                    try RequestCheck.txn(request, limits: context.limits, alarms: context.alarms))
+            }
+        }
+        call.respond(try context.readOnlyTxn(view))
+    }
+
+    /// Reads on a pool thread from a copy of the request.
+    private func answerOffLoop(
+        _ call: ServerCall, _ request: [UInt8],
+        _ read: @escaping @Sendable (ServerContext, UnsafeRawBufferPointer) throws(EtcdError) -> [UInt8]
+    ) {
+        context.rangePool.run(context, PendingProposal(answering: call, on: .here)) { context throws(EtcdError) in
+            let outcome: Result<[UInt8], EtcdError> = request.withUnsafeBytes { buffer in
+                do throws(EtcdError) {
+                    return .success(try read(context, buffer))
+                } catch {
+                    return .failure(error)
+                }
+            }
+            return try outcome.get()
+        }
+    }
+
+    // MARK: - Compaction
+
+    private func compact(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        let revision: Revision
+        do {
+            let view = try RequestCheck.compaction(request, alarms: context.alarms)
+            guard view.isPhysical else { return context.propose(.compaction, request, answering: call) }
+            revision = Revision(view.revision)
+        } catch {
+            return call.fail(error)
+        }
+        let loop = ServerLoop.here
+        let store = context.store
+        context.propose(.compaction, [UInt8](request)) { result in
+            switch result {
+            case .response(let message):
+                let answer = PendingProposal(on: loop) { _ in call.respond(message) }
+                store.whenPhysicallyCompacted(through: revision) {
+                    loop.eventLoop.execute { answer.complete(.skipped) }
+                }
+            case .failure(let error): call.fail(error)
+            case .skipped: preconditionFailure("an entry proposed by this process was applied before it was proposed")
+            }
+        }
+    }
+}
+
+extension ServerContext {
+    /// Answers a checked range request from a fresh snapshot.
+    func range(_ request: RangeRequestView) throws(EtcdError) -> [UInt8] {
+        try store.readingEtcdErrors { snapshot in
+            try RangeReader.response(to: request, on: snapshot, template: headerTemplate, term: term)
+        }
+    }
+
+    /// Answers a checked transaction of ranges from a fresh snapshot.
+    func readOnlyTxn(_ request: TxnRequestView) throws(EtcdError) -> [UInt8] {
+        try store.readingEtcdErrors { snapshot in
+            try TxnReader.response(to: request, on: snapshot, template: headerTemplate, term: term)
+        }
+    }
+}
+
+extension Store {
+    /// Reads, with the store's errors turned into what a client is told.
+    func readingEtcdErrors<Value>(_ body: (Snapshot) throws -> Value) throws(EtcdError) -> Value {
+        do {
+            return try withSnapshot(body)
+        } catch let error as EtcdError {
+            throw error
+        } catch RequestFailure.refused(let error) {
+            throw error
+        } catch RequestFailure.store(let error) {
+            throw EtcdError(error)
+        } catch let error as StoreError {
+            throw EtcdError(error)
+        } catch {
+            throw .internalError("the store could not be read: \(error)")
+        }
+    }
+}
+
+extension EtcdError {
+    /// What a client is told when the store could not answer a read.
+    init(_ error: StoreError) {
+        switch error {
+        case .compacted: self = .compacted
+        case .futureRevision: self = .futureRevision
+        case .closed: self = .stopped
+        default: self = .internalError("the store could not be read: \(error)")
+        }
+    }
+}

@@ -1,0 +1,144 @@
+import EtcdAPI
+import NIOCore
+import ReplicatedLog
+import StateMachine
+import Store
+import Synchronization
+import Vocabulary
+
+/// Stands between the log and the state machine: applies entries, commits a turn's batch, and sends each event loop
+/// its answers and events in one hop.
+///
+/// It must never wait for an event loop, and never answer before the batch is committed and its revision published.
+///
+/// Isolation: the log thread, but for `snapshotFlush`, which libraft runs on a worker. `@unchecked Sendable` rests on
+/// that and on `store` being Sendable.
+final class LogDriver: LogApplier, @unchecked Sendable {
+    private let store: Store
+    private let machine: StateMachine
+    private let loops: [ServerLoop]
+    private let interest: WatchInterest
+    private let leases: LeaseKeeper
+    private let onFailure: @Sendable (String) -> Void
+
+    /// Answers of the open turn, by loop number.
+    private var answers: [[ProposalAnswer]]
+    private var isBatchOpen = false
+    /// Set by the first store error: from then on nothing is applied or answered until the process restarts.
+    private var failure: String?
+    /// Last entry in the store when the snapshot under way was sealed; the worker reads it after the log thread wrote
+    /// it, and libraft runs one snapshot at a time.
+    private var sealedIndex = RaftIndex.zero
+
+    init(
+        store: Store, machine: StateMachine, loops: [ServerLoop], interest: WatchInterest, leases: LeaseKeeper,
+        onFailure: @escaping @Sendable (String) -> Void
+    ) {
+        self.store = store
+        self.machine = machine
+        self.loops = loops
+        self.interest = interest
+        self.leases = leases
+        self.onFailure = onFailure
+        answers = Array(repeating: [], count: loops.count)
+    }
+
+    var acceptsProposals: Bool { failure == nil && store.writer.hasRoom }
+
+    func apply(
+        _ entry: UnsafeRawBufferPointer, index: RaftIndex, term: RaftTerm, context: (any ProposalContext)?
+    ) {
+        guard failure == nil else {
+            context?.proposalFailed(.stopped)
+            return
+        }
+        if !isBatchOpen {
+            isBatchOpen = true
+            machine.recordsEvents = interest.isAny
+        }
+        do {
+            let result = try machine.apply(entry, index: index, term: term)
+            guard let context else { return }
+            // Every context this server proposes with is one.
+            let proposal = unsafeDowncast(context, to: PendingProposal.self)
+            answers[proposal.loop.number].append(ProposalAnswer(proposal: proposal, result: result))
+        } catch {
+            fail("entry \(index) could not be applied: \(error)")
+            context?.proposalFailed(.io("\(error)"))
+        }
+    }
+
+    func endOfTurn() {
+        guard failure == nil, isBatchOpen else { return }
+        isBatchOpen = false
+        let batch: CommittedBatch
+        do {
+            batch = try machine.commit()
+        } catch {
+            return fail("a batch could not be committed: \(error)")
+        }
+        if !batch.leaseChanges.isEmpty { leases.follow(batch.leaseChanges, now: LeaseKeeper.now()) }
+        let hasRevisions = batch.lastRevision >= batch.firstRevision
+        for loop in loops {
+            let wantsEvents = hasRevisions && interest.wants(loop.number)
+            let mine = answers[loop.number]
+            guard wantsEvents || !mine.isEmpty else { continue }
+            answers[loop.number] = []
+            loop.eventLoop.execute { loop.deliver(mine, wantsEvents ? batch : nil) }
+        }
+        // A full layer is sealed at once when it can be; by age at the ticks too.
+        store.writer.sealIfDue(now: LeaseKeeper.now())
+    }
+
+    func tick(now: MonotonicInstant) {
+        guard failure == nil else { return }
+        store.writer.sealIfDue(now: now)
+    }
+
+    func leadershipChanged(isLeader: Bool, term: RaftTerm) {}
+
+    // MARK: - Log truncation
+
+    func snapshotSeal(at index: RaftIndex) -> Bool {
+        // libraft asks in the middle of a turn: what it counts as applied must be committed before it is sealed.
+        endOfTurn()
+        guard failure == nil, store.writer.seal() else { return false }
+        // Barriers and configuration changes have indices too but never reach the store.
+        sealedIndex = store.writer.appliedIndex
+        return true
+    }
+
+    func snapshotFlush() throws {
+        try store.flushSealed(upTo: sealedIndex)
+    }
+
+    func snapshotReference() -> [UInt8] {
+        LogReference(clusterID: store.identity.clusterID, appliedIndex: sealedIndex).encoded
+    }
+
+    func restore(reference: [UInt8]) throws {
+        let reference = try LogReference(decoding: reference)
+        guard reference.clusterID == store.identity.clusterID else {
+            throw LogReferenceError.foreignCluster(log: reference.clusterID, store: store.identity.clusterID)
+        }
+        guard reference.appliedIndex <= store.writer.appliedIndex else {
+            throw LogReferenceError.storeBehindLog(
+                logStart: reference.appliedIndex, storeApplied: store.writer.appliedIndex)
+        }
+    }
+
+    func failed(_ error: ReplicatedLogError) {
+        fail("the log can no longer be written: \(error)")
+    }
+
+    /// Stops applying for good. What was proposed stays in the log; the next start applies it.
+    private func fail(_ reason: String) {
+        guard failure == nil else { return }
+        failure = reason
+        for index in answers.indices {
+            for answer in answers[index] { answer.proposal.proposalFailed(.io(reason)) }
+            answers[index] = []
+        }
+        onFailure(reason)
+    }
+}

@@ -1,0 +1,233 @@
+import EtcdAPI
+import GRPCTransport
+import Logging
+import NIOCore
+import NIOPosix
+import ReplicatedLog
+import StateMachine
+import Store
+import Synchronization
+import Vocabulary
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// The parts of a running member, wired: store, state machine, log, event loops, services.
+struct Member: Sendable {
+    let context: ServerContext
+    let services: ServiceTable
+    private let loops: [ServerLoop]
+    private let logger: Logger
+
+    /// Opens the store, replays the log and starts the timers. Clients are not served yet.
+    static func open(
+        _ settings: ServerSettings, group: MultiThreadedEventLoopGroup, logger: Logger,
+        onFailure: @escaping @Sendable (String) -> Void
+    ) async throws -> Member {
+        // Opening and replaying block; they get a thread of their own so that no task pool stands still.
+        let opener = NIOThreadPool(numberOfThreads: 1)
+        opener.start()
+        let result: Result<Member, any Error>
+        do {
+            result = .success(
+                try await opener.runIfActive { try openBlocking(settings, group, logger, onFailure) })
+        } catch {
+            result = .failure(error)
+        }
+        try await opener.shutdownGracefully()
+        let member = try result.get()
+        for loop in member.loops { try await loop.eventLoop.submit { loop.adoptThread() }.get() }
+        member.startTimers()
+        return member
+    }
+
+    private static func openBlocking(
+        _ settings: ServerSettings, _ group: MultiThreadedEventLoopGroup, _ logger: Logger,
+        _ onFailure: @escaping @Sendable (String) -> Void
+    ) throws -> Member {
+        let log = LateBound<ReplicatedLog>()
+        let store: Store
+        do {
+            var configuration = StoreConfiguration(directory: settings.dataDirectory)
+            configuration.onEvent = { event in
+                logger.log(event)
+                if event.givesRoom { log.value?.wake() }
+            }
+            store = try Store.open(configuration)
+        } catch {
+            throw ServerStartError(description: "cannot open the store: \(error)")
+        }
+        do {
+            return try start(store, settings, group, logger, log, onFailure)
+        } catch {
+            store.close()
+            throw error
+        }
+    }
+
+    private static func start(
+        _ store: Store, _ settings: ServerSettings, _ group: MultiThreadedEventLoopGroup, _ logger: Logger,
+        _ boundLog: LateBound<ReplicatedLog>, _ onFailure: @escaping @Sendable (String) -> Void
+    ) throws -> Member {
+        let machine = try StateMachine(store: store, limits: settings.limits)
+        let interest = WatchInterest()
+        let keeper = LeaseKeeper()
+        let loops = group.makeIterator().enumerated().map { number, eventLoop in
+            ServerLoop(eventLoop: eventLoop, number: number, store: store, interest: interest)
+        }
+        let driver = LogDriver(
+            store: store, machine: machine, loops: loops, interest: interest, leases: keeper, onFailure: onFailure)
+        let folder = settings.dataDirectory + "/log"
+        guard mkdir(folder, 0o700) == 0 || errno == EEXIST else {
+            throw ServerStartError(
+                description: "cannot make \(folder): \(String(cString: strerror(errno))); the data folder must be writable")
+        }
+        let log = ReplicatedLog(
+            ReplicatedLogConfiguration(
+                directory: folder, serverID: store.identity.memberID),
+            applier: driver)
+        boundLog.set(log)
+        let storeIndex = store.writer.appliedIndex
+        let began = LeaseKeeper.now()
+        do {
+            try log.start()
+        } catch {
+            throw ServerStartError(description: "cannot open the log in \(folder): \(error)")
+        }
+        // The first entry of a log names its cluster, so that a log never replays into another one's store.
+        if storeIndex == .zero, let loop = loops.first {
+            log.propose(identityEntry(store), context: PendingProposal(on: loop) { _ in })
+        }
+        let status = log.status
+        logger.info(
+            "log replayed",
+            metadata: [
+                "store-index": "\(storeIndex)", "applied-index": "\(status.appliedIndex)", "term": "\(status.term)",
+                "seconds": "\((LeaseKeeper.now() - began) / .seconds(1))",
+            ])
+        // A restart gives every lease its full time again; replayed grants are on the clock already.
+        keeper.follow(
+            machine.leases.all().map { .granted($0.id, timeToLiveSeconds: $0.timeToLiveSeconds) },
+            now: LeaseKeeper.now())
+        let context = ServerContext(
+            store: store, log: log, machine: machine, keeper: keeper, settings: settings,
+            rangePool: RangePool(threads: max(2, System.coreCount / 2)))
+        return Member(
+            context: context, services: services(context, settings), loops: loops, logger: logger)
+    }
+
+    private static func identityEntry(_ store: Store) -> ProposalBuffer {
+        let message = store.identity.encoded()
+        return ProposalBuffer(kind: CommandKind.identity.rawValue, payloadCount: message.count) {
+            $0.copyBytes(from: message)
+        }
+    }
+
+    private static func services(_ context: ServerContext, _ settings: ServerSettings) -> ServiceTable {
+        var table = ServiceTable()
+        KVService(context: context).register(in: &table)
+        LeaseService(context: context).register(in: &table)
+        LockService(context: context).register(in: &table)
+        ElectionService(context: context).register(in: &table)
+        ClusterService(context: context).register(in: &table)
+        MaintenanceService(context: context).register(in: &table)
+        HealthService(context: context).register(in: &table)
+        let watch = WatchSettings(
+            fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead, header: { context.headerTemplate.header(revision: $0, term: context.term) })
+        table.streaming("/etcdserverpb.Watch/Watch") { call in
+            WatchStream(call: call, hub: ServerLoop.here.hub, settings: watch).start()
+        }
+        return table
+    }
+
+    private func startTimers() {
+        // The tasks end with their loops.
+        for loop in loops {
+            loop.eventLoop.execute {
+                _ = loop.eventLoop.scheduleRepeatedTask(
+                    initialDelay: WatchSettings.progressInterval, delay: WatchSettings.progressInterval,
+                    maximumAllowableJitter: WatchSettings.progressJitter
+                ) { _ in loop.hub.progressTick() }
+            }
+        }
+        if let first = loops.first { _ = LeaseExpiry(context: context).start(on: first) }
+    }
+
+    /// Ends the streams that would otherwise keep the server from draining.
+    func endStreams() async {
+        for loop in loops {
+            do {
+                try await loop.eventLoop.submit { loop.hub.endStreams(GRPCStatus(.stopped)) }.get()
+            } catch {
+                logger.warning("a loop's streams could not be ended", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    /// Stops the log first: what it holds is in the store or will be replayed.
+    func close() async {
+        let log = context.log
+        let store = context.store
+        let closer = NIOThreadPool(numberOfThreads: 1)
+        closer.start()
+        do {
+            try await context.rangePool.shutdown()
+            try await closer.runIfActive {
+                log.stop()
+                store.close()
+            }
+            try await closer.shutdownGracefully()
+        } catch {
+            logger.error("not everything closed in order", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+/// A reference set once, after those who will use it were made.
+final class LateBound<Value: AnyObject & Sendable>: Sendable {
+    private let box = Mutex<Value?>(nil)
+
+    var value: Value? { box.withLock { $0 } }
+
+    func set(_ value: Value) { box.withLock { $0 = value } }
+}
+
+extension Logger {
+    /// The store speaks through events; this is where they become log lines.
+    fileprivate func log(_ event: StoreEvent) {
+        switch event {
+        case .flushed(let appliedIndex, let revisions, let bytes, let duration):
+            debug(
+                "flushed",
+                metadata: [
+                    "applied-index": "\(appliedIndex)", "revisions": "\(revisions)", "bytes": "\(bytes)",
+                    "seconds": "\(duration / .seconds(1))",
+                ])
+        case .flushFailed(let error, let retryIn):
+            self.error(
+                "flush failed; nothing is lost, the log holds it",
+                metadata: ["error": "\(error)", "retry-in": "\(retryIn.map { "\($0)" } ?? "never")"])
+        case .compacted(let through, let removed, let duration):
+            info(
+                "compacted",
+                metadata: [
+                    "revision": "\(through)", "removed": "\(removed)", "seconds": "\(duration / .seconds(1))",
+                ])
+        case .compactionFailed(let error, let retryIn):
+            self.error("compaction failed", metadata: ["error": "\(error)", "retry-in": "\(retryIn)"])
+        case .mapGrown(let layer, let bytes):
+            info("map grown", metadata: ["layer": "\(layer)", "bytes": "\(bytes)"])
+        }
+    }
+}
+
+extension StoreEvent {
+    /// Whether proposals that were held back may go on.
+    fileprivate var givesRoom: Bool {
+        switch self {
+        case .flushed: true
+        case .flushFailed, .compacted, .compactionFailed, .mapGrown: false
+        }
+    }
+}

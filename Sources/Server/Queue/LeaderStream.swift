@@ -1,0 +1,122 @@
+import EtcdAPI
+import GRPCTransport
+import Store
+import SwiftProtobuf
+import Vocabulary
+
+/// One Observe stream: the current leader, then every new value of it, then the next leader.
+///
+/// A client that does not keep up skips to the newest state; nothing queues up for it.
+///
+/// Isolation: the event loop of its call.
+final class LeaderStream {
+    private let call: ServerCall
+    private let context: ServerContext
+    private let loop: ServerLoop
+    private var queue: LeaseQueue?
+    private var watcher: Watcher?
+    /// Something changed while the stream had no room.
+    private var isStale = false
+
+    init(call: ServerCall, context: ServerContext) {
+        self.call = call
+        self.context = context
+        loop = .here
+    }
+
+    func start() {
+        call.onMessage = { self.receive($0) }
+        call.onRoom = {
+            guard self.isStale else { return }
+            self.isStale = false
+            self.follow()
+        }
+        call.onCancel = { _ in self.close() }
+    }
+
+    private func close() {
+        stopWatching()
+        call.onMessage = nil
+        call.onRoom = nil
+        call.onCancel = nil
+    }
+
+    private func end(_ error: EtcdError) {
+        close()
+        call.finish(GRPCStatus(error.asUnknown))
+    }
+
+    private func receive(_ message: [UInt8]) {
+        guard queue == nil else { return }
+        do {
+            let request = try V3electionpb_LeaderRequest(serializedBytes: message)
+            queue = LeaseQueue(name: [UInt8](request.name))
+        } catch {
+            close()
+            return call.finish(GRPCStatus(EtcdError.malformed(error)))
+        }
+        follow()
+    }
+
+    /// Sends the leader there is and follows its key; without one, waits for the first.
+    private func follow() {
+        guard let queue, call.isActive else { return }
+        stopWatching()
+        do {
+            let (head, revision) = try context.store.readingEtcdErrors { snapshot in
+                (try queue.head(in: snapshot), snapshot.revision)
+            }
+            if let head {
+                send(head.keyValue, revision)
+                watchLeader(head.place.key, from: revision.next)
+            } else {
+                // Any key that appears decides the question anew.
+                watch(queue.range, shape: .noDelete, from: revision.next) { _ in self.follow() }
+            }
+        } catch {
+            end(error)
+        }
+    }
+
+    private func watchLeader(_ key: [UInt8], from revision: Revision) {
+        watch(KeyRange(key: key, end: []), shape: [], from: revision) { event in
+            if event.isDeletion { return self.follow() }
+            self.send(event.keyValue, event.revision)
+        }
+    }
+
+    private func watch(
+        _ range: KeyRange, shape: WatchShape, from revision: Revision,
+        _ onEvent: @escaping (ObservedEvent) -> Void
+    ) {
+        let observer = WatchObserver(
+            onEvent: onEvent,
+            onLost: {
+                self.watcher = nil
+                self.follow()
+            })
+        let watcher = Watcher(range: range, shape: shape, consumer: .observer(observer), next: revision)
+        self.watcher = watcher
+        loop.hub.add(watcher)
+    }
+
+    private func stopWatching() {
+        if let watcher { loop.hub.remove(watcher) }
+        watcher = nil
+    }
+
+    private func send(_ keyValue: [UInt8], _ revision: Revision) {
+        guard call.hasRoom else {
+            isStale = true
+            return
+        }
+        do {
+            var response = V3electionpb_LeaderResponse()
+            response.header = context.header(revision: revision)
+            response.kv = try Mvccpb_KeyValue(serializedBytes: keyValue)
+            call.send(response)
+        } catch {
+            end(.internalError("a stored value does not decode: \(error)"))
+        }
+    }
+}

@@ -1,0 +1,92 @@
+import EtcdAPI
+import FoundationEssentials
+import GRPCTransport
+import StateMachine
+import Store
+import Vocabulary
+
+/// `v3lockpb.Lock`: a line of lease-owned keys whose head holds the lock.
+struct LockService: Sendable {
+    let context: ServerContext
+
+    func register(in table: inout ServiceTable) {
+        table.unary("/v3lockpb.Lock/Lock") { lock($0, $1) }
+        table.unary("/v3lockpb.Lock/Unlock") { unlock($0, $1) }
+    }
+
+    private func lock(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        guard let decoded = decode(V3lockpb_LockRequest.self, request, call) else { return }
+        context.withSessionLease(decoded.lease, call) { lease in
+            let wait = QueueWait(queue: LeaseQueue(name: [UInt8](decoded.name)), context: context)
+            call.onCancel = { _ in wait.abandon() }
+            wait.enter(lease: lease, value: []) { result in
+                switch result {
+                case .failure(let error): end(call, .failure(error))
+                case .success(let entered):
+                    wait.waitForTurn { end(call, granted(entered, wait, $0)) }
+                }
+            }
+        }
+    }
+
+    /// A lock is held only if the caller's key is still there at the moment of granting.
+    private func granted(
+        _ entered: QueueWait.Entered, _ wait: QueueWait, _ turn: Result<Etcdserverpb_ResponseHeader, EtcdError>
+    ) -> Result<V3lockpb_LockResponse, EtcdError> {
+        do {
+            let header = try turn.get()
+            guard try wait.isStillInLine() else { return .failure(.sessionExpired) }
+            var response = V3lockpb_LockResponse()
+            response.header = header
+            response.key = Data(entered.key)
+            return .success(response)
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func end(_ call: ServerCall, _ result: Result<V3lockpb_LockResponse, EtcdError>) {
+        call.onCancel = nil
+        switch result {
+        case .success(let response): call.respond(response)
+        case .failure(let error): call.fail(error.asUnknown)
+        }
+    }
+
+    private func unlock(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        guard let decoded = decode(V3lockpb_UnlockRequest.self, request, call) else { return }
+        guard !decoded.key.isEmpty else { return call.fail(EtcdError.emptyKey.asUnknown) }
+        var delete = Etcdserverpb_DeleteRangeRequest()
+        delete.key = decoded.key
+        context.propose(.deleteRange, delete, expecting: Etcdserverpb_DeleteRangeResponse.self) { result in
+            switch result {
+            case .success(let deleted):
+                var response = V3lockpb_UnlockResponse()
+                response.header = deleted.header
+                call.respond(response)
+            case .failure(let error): call.fail(error.asUnknown)
+            }
+        }
+    }
+}
+
+extension ServerContext {
+    /// Seconds of the lease that the Lock and Election services grant a caller without one. Nobody keeps it alive but
+    /// the caller.
+    private static let sessionTTL: Int64 = 60
+
+    /// Goes on with the caller's lease, or with a fresh one when it named none.
+    func withSessionLease(_ lease: Int64, _ call: ServerCall, _ body: @escaping (Int64) -> Void) {
+        guard lease == 0 else { return body(lease) }
+        var grant = Etcdserverpb_LeaseGrantRequest()
+        grant.id = freshLeaseID().value
+        grant.ttl = Self.sessionTTL
+        propose(.leaseGrant, grant, expecting: Etcdserverpb_LeaseGrantResponse.self) { result in
+            guard call.isActive else { return }
+            switch result {
+            case .success(let response): body(response.id)
+            case .failure(let error): call.fail(error.asUnknown)
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+import EtcdAPI
+import FoundationEssentials
+import StateMachine
+import Store
+import SwiftProtobuf
+import Vocabulary
+
+/// One caller's way through a line: enters it, waits for everyone before it, then is told. Lock and campaign are both
+/// this.
+///
+/// Each waiter watches only the key right before its own, so one release wakes one waiter.
+///
+/// Isolation: the event loop it was made on.
+final class QueueWait {
+    /// What entering the line found.
+    struct Entered {
+        let key: [UInt8]
+        let createRevision: Revision
+        /// Of the entry's transaction.
+        let header: Etcdserverpb_ResponseHeader
+        /// The key stood in line before; its value then.
+        let earlierValue: [UInt8]?
+    }
+
+    private let context: ServerContext
+    private let queue: LeaseQueue
+    private let loop: ServerLoop
+    private var entered: Entered?
+    private var watcher: Watcher?
+    private var isAbandoned = false
+    /// Called once when the wait is over; nil afterwards.
+    private var completion: ((Result<Etcdserverpb_ResponseHeader, EtcdError>) -> Void)?
+
+    init(queue: LeaseQueue, context: ServerContext) {
+        self.queue = queue
+        self.context = context
+        loop = .here
+    }
+
+    // MARK: - Entering
+
+    /// Enters the line with a key owned by `lease`, or finds the place the lease has already.
+    func enter(lease: Int64, value: [UInt8], _ completion: @escaping (Result<Entered, EtcdError>) -> Void) {
+        let key = queue.key(of: lease)
+        var put = Etcdserverpb_PutRequest()
+        put.key = Data(key)
+        put.value = Data(value)
+        put.lease = lease
+        var get = Etcdserverpb_RangeRequest()
+        get.key = Data(key)
+        var absent = Etcdserverpb_Compare()
+        absent.key = Data(key)
+        absent.target = .create
+        absent.result = .equal
+        absent.createRevision = 0
+        var txn = Etcdserverpb_TxnRequest()
+        txn.compare = [absent]
+        txn.success = [.with { $0.requestPut = put }]
+        txn.failure = [.with { $0.requestRange = get }]
+        context.propose(.txn, txn, expecting: Etcdserverpb_TxnResponse.self) { result in
+            switch result {
+            case .failure(let error): completion(.failure(error))
+            case .success(let response):
+                let earlier = response.succeeded ? nil : response.responses.first?.responseRange.kvs.first
+                let entered = Entered(
+                    key: key,
+                    createRevision: Revision(earlier?.createRevision ?? response.header.revision),
+                    header: response.header, earlierValue: earlier.map { [UInt8]($0.value) })
+                self.entered = entered
+                if self.isAbandoned { self.leave() } else { completion(.success(entered)) }
+            }
+        }
+    }
+
+    // MARK: - Waiting
+
+    /// Waits until nobody stands before. The header handed over is that of the read that found the head free, or the
+    /// entry's own when there was nobody from the start.
+    func waitForTurn(_ completion: @escaping (Result<Etcdserverpb_ResponseHeader, EtcdError>) -> Void) {
+        self.completion = completion
+        step(isFirst: true)
+    }
+
+    private func step(isFirst: Bool) {
+        guard !isAbandoned, let entered else { return }
+        do {
+            let (predecessor, revision) = try context.store.readingEtcdErrors { snapshot in
+                (try queue.predecessor(of: entered.createRevision, in: snapshot), snapshot.revision)
+            }
+            guard let predecessor else {
+                return finish(.success(isFirst ? entered.header : context.header(revision: revision)))
+            }
+            watch(predecessor, from: revision.next)
+        } catch {
+            finish(.failure(error))
+        }
+    }
+
+    private func watch(_ place: LeaseQueue.Place, from revision: Revision) {
+        let observer = WatchObserver(
+            onEvent: { event in
+                guard event.isDeletion else { return }
+                self.stopWatching()
+                self.step(isFirst: false)
+            },
+            onLost: {
+                self.watcher = nil
+                self.step(isFirst: false)
+            })
+        let watcher = Watcher(
+            range: KeyRange(key: place.key, end: []), shape: .noPut, consumer: .observer(observer), next: revision)
+        self.watcher = watcher
+        loop.hub.add(watcher)
+    }
+
+    private func stopWatching() {
+        if let watcher { loop.hub.remove(watcher) }
+        watcher = nil
+    }
+
+    private func finish(_ result: Result<Etcdserverpb_ResponseHeader, EtcdError>) {
+        stopWatching()
+        let completion = completion
+        self.completion = nil
+        completion?(result)
+    }
+
+    /// Whether the caller's own key is still in line, as it must be for a lock to be held.
+    func isStillInLine() throws(EtcdError) -> Bool {
+        guard let entered else { return false }
+        return try context.store.readingEtcdErrors { snapshot in
+            let record = try entered.key.withUnsafeBytes { try snapshot.record(of: $0, at: snapshot.revision) }
+            return record?.createRevision == entered.createRevision
+        }
+    }
+
+    // MARK: - Giving up
+
+    /// Leaves the line at once: the caller was cancelled, timed out or disconnected.
+    func abandon() {
+        guard !isAbandoned else { return }
+        isAbandoned = true
+        completion = nil
+        stopWatching()
+        // Not entered yet: the entry's answer leaves then.
+        if entered != nil { leave() }
+    }
+
+    private func leave() {
+        guard let entered else { return }
+        var delete = Etcdserverpb_DeleteRangeRequest()
+        delete.key = Data(entered.key)
+        context.propose(.deleteRange, delete, expecting: Etcdserverpb_DeleteRangeResponse.self) { _ in }
+    }
+}

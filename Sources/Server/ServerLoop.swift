@@ -1,0 +1,79 @@
+import DequeModule
+import EtcdAPI
+import NIOCore
+import NIOPosix
+import StateMachine
+import Store
+import Synchronization
+import Vocabulary
+
+/// One event loop's share of the server: its watches, and the place where answers from the log arrive.
+///
+/// Everything but `eventLoop` and `number` belongs to the event loop; `@unchecked Sendable` rests on that: the log
+/// thread only captures the reference to hop with it.
+final class ServerLoop: @unchecked Sendable {
+    let eventLoop: any EventLoop
+    /// Place among the server's loops, from 0.
+    let number: Int
+    let hub: WatchHub
+
+    /// The loop that runs the current thread.
+    private static let current = ThreadSpecificVariable<ServerLoop>()
+
+    init(eventLoop: any EventLoop, number: Int, store: Store, interest: WatchInterest) {
+        self.eventLoop = eventLoop
+        self.number = number
+        hub = WatchHub(eventLoop: eventLoop, number: number, store: store, interest: interest)
+    }
+
+    /// Makes `ServerLoop.here` answer on this loop's thread. Must be called on it.
+    func adoptThread() {
+        eventLoop.preconditionInEventLoop()
+        Self.current.currentValue = self
+    }
+
+    /// The loop of the calling thread, which must be one of the server's.
+    static var here: ServerLoop {
+        guard let loop = current.currentValue else {
+            preconditionFailure("called off the server's event loops")
+        }
+        return loop
+    }
+
+    /// Takes what one turn of the log brought: answers to proposals made here, then the turn's events.
+    func deliver(_ answers: [ProposalAnswer], _ batch: CommittedBatch?) {
+        eventLoop.preconditionInEventLoop()
+        for answer in answers { answer.proposal.complete(answer.result) }
+        if let batch { hub.deliver(batch) }
+    }
+}
+
+/// What became of one proposal.
+struct ProposalAnswer: Sendable {
+    let proposal: PendingProposal
+    let result: ApplyResult
+}
+
+/// Which loops have watches, one bit a loop, so that the log thread wakes no other loop for events and records none
+/// when nobody watches.
+///
+/// A loop sets its bit, then reads the published revision and starts its watches there; the log thread publishes a
+/// revision, then reads the bits. Sequentially consistent, so a revision above the one read finds the bit set.
+final class WatchInterest: Sendable {
+    private let bits = Atomic<UInt64>(0)
+
+    /// Loops beyond the bits share the last one.
+    private static func bit(_ loop: Int) -> UInt64 { 1 << UInt64(min(loop, 63)) }
+
+    func set(_ loop: Int) { bits.bitwiseOr(Self.bit(loop), ordering: .sequentiallyConsistent) }
+
+    func clear(_ loop: Int) {
+        // A shared bit stays: waking a loop for nothing is harmless.
+        guard loop < 63 else { return }
+        bits.bitwiseAnd(~Self.bit(loop), ordering: .sequentiallyConsistent)
+    }
+
+    var isAny: Bool { bits.load(ordering: .sequentiallyConsistent) != 0 }
+
+    func wants(_ loop: Int) -> Bool { bits.load(ordering: .sequentiallyConsistent) & Self.bit(loop) != 0 }
+}

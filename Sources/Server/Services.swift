@@ -1,0 +1,137 @@
+import EtcdAPI
+import GRPCTransport
+import ReplicatedLog
+import StateMachine
+import Store
+import SwiftProtobuf
+import Vocabulary
+
+/// What every service works with. Shared by all event loops; nothing here belongs to one.
+final class ServerContext: Sendable {
+    let store: Store
+    let log: ReplicatedLog
+    let leaseTable: LeaseTable
+    let alarms: AlarmSet
+    let keeper: LeaseKeeper
+    let identity: MemberIdentity
+    let headerTemplate: ResponseHeaderTemplate
+    let settings: ServerSettings
+    let limits: Limits
+    let quota: QuotaGuard
+    let rangePool: RangePool
+
+    init(
+        store: Store, log: ReplicatedLog, machine: StateMachine, keeper: LeaseKeeper, settings: ServerSettings,
+        rangePool: RangePool
+    ) {
+        self.store = store
+        self.log = log
+        leaseTable = machine.leases
+        alarms = machine.alarms
+        self.keeper = keeper
+        identity = store.identity
+        headerTemplate = ResponseHeaderTemplate(store.identity)
+        self.settings = settings
+        limits = settings.limits
+        quota = QuotaGuard(store: store, limitInBytes: settings.quotaBackendBytes)
+        self.rangePool = rangePool
+    }
+
+    var term: RaftTerm { log.status.term }
+
+    /// A header for answers that did not go through the log.
+    var header: Etcdserverpb_ResponseHeader { header(revision: store.publishedRevision) }
+
+    func header(revision: Revision) -> Etcdserverpb_ResponseHeader {
+        var header = Etcdserverpb_ResponseHeader()
+        header.clusterID = identity.clusterID
+        header.memberID = identity.memberID
+        header.revision = revision.value
+        header.raftTerm = term.value
+        return header
+    }
+
+    // MARK: - Proposals
+
+    /// Proposes a request as it came; the entry's response answers the call.
+    func propose(_ kind: CommandKind, _ payload: UnsafeRawBufferPointer, answering call: ServerCall) {
+        log.propose(
+            ProposalBuffer(kind: kind.rawValue, payload: payload),
+            context: PendingProposal(answering: call, on: .here))
+    }
+
+    /// Proposes a request; `completion` runs on the calling event loop.
+    func propose(
+        _ kind: CommandKind, _ payload: [UInt8], _ completion: @escaping (ApplyResult) -> Void
+    ) {
+        let pending = PendingProposal(on: .here, completion)
+        payload.withUnsafeBytes { log.propose(ProposalBuffer(kind: kind.rawValue, payload: $0), context: pending) }
+    }
+
+    /// Proposes a message made here and hands over the decoded response.
+    func propose<Response: Message>(
+        _ kind: CommandKind, _ request: some Message, expecting: Response.Type,
+        _ completion: @escaping (Result<Response, EtcdError>) -> Void
+    ) {
+        let payload: [UInt8]
+        do {
+            payload = try request.serializedBytes()
+        } catch {
+            preconditionFailure("a message made here always encodes: \(error)")
+        }
+        propose(kind, payload) { result in
+            switch result {
+            case .response(let bytes):
+                do {
+                    completion(.success(try Response(serializedBytes: bytes)))
+                } catch {
+                    completion(.failure(.internalError("the state machine's answer is malformed: \(error)")))
+                }
+            case .failure(let error): completion(.failure(error))
+            case .skipped: preconditionFailure("an entry proposed by this process was applied before it was proposed")
+            }
+        }
+    }
+}
+
+extension EtcdError {
+    /// Something in this server contradicts itself.
+    static func internalError(_ what: String) -> EtcdError { EtcdError(code: 13, message: "berth: \(what)") }
+}
+
+/// Decodes a request with its generated type, or fails the call.
+func decode<Request: Message>(
+    _ type: Request.Type, _ bytes: UnsafeRawBufferPointer, _ call: ServerCall
+) -> Request? {
+    do {
+        return try Request(serializedBytes: [UInt8](bytes))
+    } catch {
+        call.fail(EtcdError.malformed(error))
+        return nil
+    }
+}
+
+extension ServerCall {
+    /// Answers with a generated message.
+    func respond(_ message: some Message) {
+        do {
+            let bytes: [UInt8] = try message.serializedBytes()
+            respond(bytes)
+        } catch {
+            fail(GRPCStatus(.internal, "berth: the answer could not be encoded: \(error)"))
+        }
+    }
+
+    /// Sends one generated message of a stream.
+    func send(_ message: some Message) {
+        do {
+            let bytes: [UInt8] = try message.serializedBytes()
+            send(bytes)
+        } catch {
+            finish(GRPCStatus(.internal, "berth: the answer could not be encoded: \(error)"))
+        }
+    }
+
+    /// Fails with an etcd error.
+    func fail(_ error: EtcdError) { fail(GRPCStatus(error)) }
+}

@@ -1,0 +1,68 @@
+import Synchronization
+public import Vocabulary
+
+/// The leases there are and the keys that hang on them.
+///
+/// Written by apply on the log thread, read from anywhere; a mutex guards it. It knows no time: when a lease is due is
+/// the leader's clock's business.
+public final class LeaseTable: Sendable {
+    /// Names one attachment of a key to a lease: the write that made it. Unique, and short whatever the key.
+    struct Attachment: Hashable {
+        let revision: Revision
+        let sub: UInt32
+    }
+
+    private struct Lease {
+        let timeToLiveSeconds: Int64
+        var keys: [[UInt8]: Attachment] = [:]
+    }
+
+    private let leases = Mutex<[LeaseID: Lease]>([:])
+
+    init() {}
+
+    /// Whether the lease was granted and not revoked.
+    public func exists(_ id: LeaseID) -> Bool {
+        leases.withLock { $0[id] != nil }
+    }
+
+    /// The time to live the lease was granted, in seconds; nil when there is no such lease.
+    public func timeToLive(_ id: LeaseID) -> Int64? {
+        leases.withLock { $0[id]?.timeToLiveSeconds }
+    }
+
+    /// The keys attached to the lease, in byte order.
+    public func keys(of id: LeaseID) -> [[UInt8]] {
+        let keys = leases.withLock { $0[id].map { Array($0.keys.keys) } ?? [] }
+        return keys.sorted { $0.lexicographicallyPrecedes($1) }
+    }
+
+    /// All leases and their times to live in seconds, by id.
+    public func all() -> [(id: LeaseID, timeToLiveSeconds: Int64)] {
+        leases.withLock { $0.map { (id: $0.key, timeToLiveSeconds: $0.value.timeToLiveSeconds) } }.sorted {
+            $0.id < $1.id
+        }
+    }
+
+    /// How many leases there are.
+    public var count: Int { leases.withLock { $0.count } }
+
+    func grant(_ id: LeaseID, timeToLiveSeconds: Int64) {
+        leases.withLock { $0[id] = Lease(timeToLiveSeconds: timeToLiveSeconds) }
+    }
+
+    /// Forgets a lease; returns its attachments in byte order of their keys.
+    func revoke(_ id: LeaseID) -> [(key: [UInt8], attachment: Attachment)] {
+        let lease = leases.withLock { $0.removeValue(forKey: id) }
+        return (lease?.keys ?? [:]).map { (key: $0.key, attachment: $0.value) }
+            .sorted { $0.key.lexicographicallyPrecedes($1.key) }
+    }
+
+    func attach(_ key: [UInt8], to id: LeaseID, _ attachment: Attachment) {
+        leases.withLock { $0[id]?.keys[key] = attachment }
+    }
+
+    func detach(_ key: [UInt8], from id: LeaseID) -> Attachment? {
+        leases.withLock { $0[id]?.keys.removeValue(forKey: key) }
+    }
+}

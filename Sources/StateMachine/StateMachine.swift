@@ -1,0 +1,156 @@
+import EtcdAPI
+import ProtobufWire
+public import Store
+public import Vocabulary
+
+/// Turns the log's entries into the store's state and the clients' answers. It owns what an entry means: revisions,
+/// transactions, leases and their keys, alarms. It must never read a clock, draw a random number or look at anything
+/// but the entry and the store, because every member must reach the same bytes from the same entries; and it must
+/// never wait.
+///
+/// Isolation: everything is called on the log thread, except what is said to be `Sendable`.
+public final class StateMachine {
+    /// The leases there are; readable from any thread.
+    public let leases = LeaseTable()
+    /// The active alarms; readable from any thread.
+    public let alarms = AlarmSet()
+    /// Whether to collect changes for watchers. Set between batches; false when nobody watches.
+    public var recordsEvents = true
+
+    let store: Store
+    let writer: StoreWriter
+    let limits: Limits
+    let template: ResponseHeaderTemplate
+    var events = EventBatchBuilder()
+    var leaseChanges: [LeaseChange] = []
+    /// The newest entry applied, committed or not.
+    private var lastApplied: RaftIndex
+    private var lastTerm: RaftTerm
+    /// The revision before the open batch.
+    private var batchStart: Revision
+    /// Compaction to revision 0 is accepted once, and means nothing else.
+    var wasCompactedToZero = false
+
+    /// Takes over a store, with the leases and alarms its base holds; entries after its applied index bring them up
+    /// to date.
+    public init(store: Store, limits: Limits) throws(StoreError) {
+        self.store = store
+        self.limits = limits
+        template = ResponseHeaderTemplate(store.identity)
+        writer = store.writer
+        lastApplied = writer.appliedIndex
+        lastTerm = writer.appliedTerm
+        batchStart = writer.currentRevision
+        try LeaseRecords.load(leases, from: store)
+        try alarms.load(from: store)
+        var foundMark = false
+        try visitRecords(of: store, in: .meta) { (key, _) throws(StoreError) in
+            if key == Self.compactedToZeroKey { foundMark = true }
+        }
+        wasCompactedToZero = foundMark
+    }
+
+    static let compactedToZeroKey = Array("compacted to 0".utf8)
+
+    /// Applies one entry. Its effects are seen by later entries at once, by readers after `commit`.
+    ///
+    /// - Throws: when the store fails or the entry is not one of this cluster's; the member must stop.
+    public func apply(
+        _ entry: UnsafeRawBufferPointer, index: RaftIndex, term: RaftTerm
+    ) throws(StoreError) -> ApplyResult {
+        guard index > lastApplied else { return .skipped }
+        lastApplied = index
+        lastTerm = term
+        guard let first = entry.first, let kind = CommandKind(rawValue: first) else {
+            throw .corrupt(place: "log entry \(index)", detail: "unknown kind of command")
+        }
+        let request = UnsafeRawBufferPointer(rebasing: entry.dropFirst())
+        do throws(RequestFailure) {
+            return .response(try apply(kind, request, term))
+        } catch {
+            switch error {
+            case .refused(let error): return .failure(error)
+            case .store(let error): throw error
+            }
+        }
+    }
+
+    /// Ends the batch: makes it visible to readers and tells what it did.
+    public func commit() throws(StoreError) -> CommittedBatch {
+        try writer.commit(appliedIndex: lastApplied, term: lastTerm)
+        let start = batchStart
+        batchStart = writer.currentRevision
+        let changes = leaseChanges
+        if !changes.isEmpty { leaseChanges = [] }
+        return CommittedBatch(
+            firstRevision: start.next, lastRevision: batchStart, events: events.take(), leaseChanges: changes)
+    }
+
+    private func apply(
+        _ kind: CommandKind, _ request: UnsafeRawBufferPointer, _ term: RaftTerm
+    ) throws(RequestFailure) -> [UInt8] {
+        switch kind {
+        case .identity:
+            try checkIdentity(request)
+            return []
+        case .put:
+            return try applyPut(decode { () throws(WireError) in try PutRequestView(request) }, term)
+        case .deleteRange:
+            return try applyDeleteRange(decode { () throws(WireError) in try DeleteRangeRequestView(request) }, term)
+        case .txn:
+            return try applyTxn(decode { () throws(WireError) in try TxnRequestView(request) }, term)
+        case .compaction:
+            return try applyCompaction(decode { () throws(WireError) in try CompactionRequestView(request) }, term)
+        case .leaseGrant:
+            return try applyGrant(decode { () throws(WireError) in try LeaseGrantRequestView(request) }, term)
+        case .leaseRevoke:
+            return try applyRevoke(decode { () throws(WireError) in try LeaseIDRequestView(request) }, term)
+        case .alarm:
+            return try applyAlarm(decode { () throws(WireError) in try AlarmRequestView(request) }, term)
+        }
+    }
+
+    private func decode<Request>(_ body: () throws(WireError) -> Request) throws(RequestFailure) -> Request {
+        do throws(WireError) {
+            return try body()
+        } catch {
+            // No proposer made this entry: they check what they propose.
+            throw .store(.corrupt(place: "log entry \(lastApplied)", detail: "\(error)"))
+        }
+    }
+
+    /// A log of another cluster must not be applied to this store.
+    private func checkIdentity(_ request: UnsafeRawBufferPointer) throws(RequestFailure) {
+        let identity = try decode { () throws(WireError) in try MemberIdentity(encoded: request) }
+        guard identity.clusterID == store.identity.clusterID else {
+            throw .store(.foreignIdentity(found: identity, expected: store.identity))
+        }
+    }
+
+    /// The header of an answer, with the revision as it is now.
+    func header(_ term: RaftTerm) -> ResponseHeader {
+        template.header(revision: writer.currentRevision, term: term)
+    }
+}
+
+extension MemberIdentity {
+    /// The identity entry's message: `ResponseHeader` with the two ids.
+    public func encoded() -> [UInt8] {
+        var writer = WireWriter(capacity: 24)
+        writer.uint64Field(1, clusterID)
+        writer.uint64Field(2, memberID)
+        return writer.bytes
+    }
+
+    init(encoded: UnsafeRawBufferPointer) throws(WireError) {
+        self.init(clusterID: 0, memberID: 0)
+        var reader = WireReader(encoded)
+        while let field = try reader.nextField() {
+            switch field.field {
+            case 1: clusterID = try reader.varint(of: field)
+            case 2: memberID = try reader.varint(of: field)
+            default: try reader.skip(field)
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+public import EtcdAPI
+import ProtobufWire
+public import Store
+public import Vocabulary
+
+/// Answers transactions that hold nothing but ranges: they need no log entry and read one snapshot.
+public enum TxnReader {
+    /// The answer to a client's transaction for which `isReadOnly` holds.
+    public static func response(
+        to request: TxnRequestView, on snapshot: Snapshot, template: ResponseHeaderTemplate, term: RaftTerm
+    ) throws(RequestFailure) -> [UInt8] {
+        let current = snapshot.revision
+        var path = try TxnPath.decided(for: request, on: snapshot, at: current)
+        let floor = snapshot.compactedRevision == .zero ? -1 : snapshot.compactedRevision.value
+        try path.forEachOperation(of: request) { (operation) throws(RequestFailure) in
+            try operation.checkRevision(current: current, floor: floor)
+        }
+        var writer = WireWriter(capacity: 256)
+        let succeeded = path.next()
+        TxnResponse.begin(
+            header: template.header(revision: current, term: term), succeeded: succeeded, to: &writer)
+        for case .range(let range) in succeeded ? request.success : request.failure {
+            try TxnResponse.appendOperation(.range, to: &writer) { (body) throws(RequestFailure) in
+                try RangeReader.append(
+                    range, from: snapshot, current: current, header: .revisionOnly(current), to: &body)
+            }
+        }
+        return writer.bytes
+    }
+}
+
+extension RequestOpView {
+    /// Judges the revision a range asks for, before anything of its transaction runs. Unlike alone, a range inside a
+    /// transaction may not ask for a negative revision below the compacted one.
+    func checkRevision(current: Revision, floor: Int64) throws(RequestFailure) {
+        guard case .range(let range) = self, range.revision != 0 else { return }
+        guard range.revision <= current.value else { throw .refused(.futureRevision) }
+        guard range.revision >= floor else { throw .refused(.compacted) }
+    }
+}

@@ -1,0 +1,138 @@
+import CLMDB
+import Glibc
+import Vocabulary
+
+/// What base says about itself as a whole: written in the transaction whose data it describes, never apart from it.
+struct BaseState: Hashable, Sendable {
+    /// Base holds the effects of every log entry up to here, and of none behind.
+    var appliedIndex = RaftIndex.zero
+    var appliedTerm = RaftTerm.zero
+    var currentRevision = Revision.initial
+    /// Revisions below are refused; `zero` when nothing was ever compacted.
+    var compactedRevision = Revision.zero
+}
+
+/// All of base's `meta`, read when the store is opened.
+struct BaseContents {
+    var identity: MemberIdentity
+    var state: BaseState
+    /// The last compaction whose removals are all done.
+    var compactedPhysically: Revision
+
+    /// Reads `meta`, or writes it into a new base with a new random identity.
+    init(openingOrCreating base: Environment, expected: MemberIdentity?) throws(StoreError) {
+        let transaction = try base.beginWrite()
+        do throws(StoreError) {
+            let meta = MetaTable(transaction: transaction, database: base.databases.meta)
+            guard let format = try meta.number(.format) else {
+                guard try meta.isEmpty(), try meta.isEmpty(base.databases.revisions) else {
+                    throw .corrupt(place: "base/meta", detail: "there is data but no format version")
+                }
+                var random = SystemRandomNumberGenerator()
+                identity =
+                    expected
+                    ?? MemberIdentity(clusterID: .random(in: 1 ... .max, using: &random),
+                        memberID: .random(in: 1 ... .max, using: &random))
+                state = BaseState()
+                compactedPhysically = .zero
+                try meta.set(.format, Layout.formatVersion)
+                try meta.set(.clusterID, identity.clusterID)
+                try meta.set(.memberID, identity.memberID)
+                try meta.set(state)
+                try check(mdb_txn_commit(transaction), "mdb_txn_commit (new base)")
+                return
+            }
+            guard format == Layout.formatVersion else {
+                throw .unknownFormat(path: base.path, found: format, expected: Layout.formatVersion)
+            }
+            identity = MemberIdentity(
+                clusterID: try meta.required(.clusterID), memberID: try meta.required(.memberID))
+            state = BaseState(
+                appliedIndex: RaftIndex(try meta.required(.appliedIndex)),
+                appliedTerm: RaftTerm(try meta.required(.appliedTerm)),
+                currentRevision: try meta.revision(.currentRevision),
+                compactedRevision: try meta.revision(.compactedRevision))
+            compactedPhysically = Revision(Int64(bitPattern: try meta.number(.compactionDone) ?? 0))
+            guard state.currentRevision >= .initial, state.compactedRevision <= state.currentRevision else {
+                throw .corrupt(
+                    place: "base/meta",
+                    detail: "current revision \(state.currentRevision), compacted \(state.compactedRevision)")
+            }
+            if let expected, expected != identity { throw .foreignIdentity(found: identity, expected: expected) }
+        } catch {
+            mdb_txn_abort(transaction)
+            throw error
+        }
+        mdb_txn_abort(transaction)
+    }
+}
+
+/// The `meta` database within a transaction: numbers under names.
+struct MetaTable {
+    enum Name: String {
+        case format
+        case clusterID = "cluster_id"
+        case memberID = "member_id"
+        case appliedIndex = "applied_index"
+        case appliedTerm = "applied_term"
+        case currentRevision = "current_revision"
+        case compactedRevision = "compacted_revision"
+        /// The last compaction whose removals are all done.
+        case compactionDone = "compaction_done"
+        /// Where the walk of the one in progress stands: main, and sub of the next change to look at.
+        case compactionMain = "compaction_main"
+        case compactionSub = "compaction_sub"
+    }
+
+    let transaction: OpaquePointer
+    let database: MDB_dbi
+
+    func isEmpty(_ other: MDB_dbi? = nil) throws(StoreError) -> Bool {
+        var statistics = MDB_stat()
+        try check(mdb_stat(transaction, other ?? database, &statistics), "mdb_stat")
+        return statistics.ms_entries == 0
+    }
+
+    func number(_ name: Name) throws(StoreError) -> UInt64? {
+        try Array(name.rawValue.utf8).withRawBytes { bytes throws(StoreError) in
+            var key = MDB_val(bytes)
+            var value = MDB_val()
+            let code = mdb_get(transaction, database, &key, &value)
+            if code == MDB_NOTFOUND { return nil }
+            try check(code, "mdb_get (meta)")
+            guard value.mv_size == 8, let address = value.mv_data else {
+                throw .corrupt(place: "base/meta", detail: "\(name.rawValue) has \(value.mv_size) bytes, not 8")
+            }
+            return UInt64(bigEndian: address.loadUnaligned(as: UInt64.self))
+        }
+    }
+
+    func required(_ name: Name) throws(StoreError) -> UInt64 {
+        guard let number = try number(name) else {
+            throw .corrupt(place: "base/meta", detail: "\(name.rawValue) is missing")
+        }
+        return number
+    }
+
+    func revision(_ name: Name) throws(StoreError) -> Revision {
+        Revision(Int64(bitPattern: try required(name)))
+    }
+
+    func set(_ name: Name, _ number: UInt64) throws(StoreError) {
+        try Array(name.rawValue.utf8).withRawBytes { bytes throws(StoreError) in
+            var stored = number.bigEndian
+            try withUnsafeMutableBytes(of: &stored) { contents throws(StoreError) in
+                var key = MDB_val(bytes)
+                var value = MDB_val(mv_size: contents.count, mv_data: contents.baseAddress)
+                try check(mdb_put(transaction, database, &key, &value, 0), "mdb_put (meta)")
+            }
+        }
+    }
+
+    func set(_ state: BaseState) throws(StoreError) {
+        try set(.appliedIndex, state.appliedIndex.value)
+        try set(.appliedTerm, state.appliedTerm.value)
+        try set(.currentRevision, UInt64(bitPattern: state.currentRevision.value))
+        try set(.compactedRevision, UInt64(bitPattern: state.compactedRevision.value))
+    }
+}

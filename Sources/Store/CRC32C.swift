@@ -1,0 +1,51 @@
+/// CRC-32C (Castagnoli), eight bytes a step by tables.
+struct CRC32C {
+    private var state: UInt32 = 0xffff_ffff
+
+    /// The checksum of everything added so far.
+    var value: UInt32 { ~state }
+
+    private static let tables: [UInt32] = {
+        var tables = [UInt32](repeating: 0, count: 8 * 256)
+        for byte in 0..<256 {
+            var entry = UInt32(byte)
+            for _ in 0..<8 { entry = entry & 1 == 1 ? entry >> 1 ^ 0x82f6_3b78 : entry >> 1 }
+            tables[byte] = entry
+        }
+        for index in 256..<tables.count {
+            let previous = tables[index - 256]
+            tables[index] = previous >> 8 ^ tables[Int(previous & 0xff)]
+        }
+        return tables
+    }()
+
+    mutating func add(_ bytes: UnsafeRawBufferPointer) {
+        var crc = state
+        Self.tables.withUnsafeBufferPointer { table in
+            var offset = 0
+            while bytes.count - offset >= 8 {
+                let word = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+                let mixed = word ^ UInt64(crc)
+                crc = 0
+                for byte in 0..<8 {
+                    crc ^= table[(7 - byte) * 256 + Int(mixed >> UInt64(byte * 8) & 0xff)]
+                }
+                offset += 8
+            }
+            while offset < bytes.count {
+                crc = crc >> 8 ^ table[Int((crc ^ UInt32(bytes[offset])) & 0xff)]
+                offset += 1
+            }
+        }
+        state = crc
+    }
+
+    mutating func add(_ bytes: [UInt8]) {
+        bytes.withUnsafeBytes { add($0) }
+    }
+
+    /// Adds a number as 8 big-endian bytes.
+    mutating func add(_ number: UInt64) {
+        withUnsafeBytes(of: number.bigEndian) { add($0) }
+    }
+}

@@ -1,0 +1,44 @@
+import Glibc
+
+/// The folders of a store.
+enum DataFolder {
+    /// Makes a folder, readable by its owner only, unless it exists.
+    static func make(_ path: String) throws(StoreError) {
+        if mkdir(path, 0o700) != 0 {
+            let code = errno
+            switch code {
+            case EEXIST: break
+            case ENOENT, ENOTDIR: throw .folderMissing(path: path)
+            default: throw .notWritable(path: path, errno: code)
+            }
+        }
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw .notWritable(path: path, errno: errno) }
+        guard status.st_mode & S_IFMT == S_IFDIR else { throw .notAFolder(path: path) }
+        guard access(path, R_OK | W_OK | X_OK) == 0 else { throw .notWritable(path: path, errno: errno) }
+    }
+
+    /// Makes a folder without LMDB's files in it.
+    static func makeEmpty(_ path: String) throws(StoreError) {
+        try make(path)
+        for name in ["data.mdb", "lock.mdb"] {
+            let file = path + "/" + name
+            guard unlink(file) == 0 || errno == ENOENT else { throw .notWritable(path: file, errno: errno) }
+        }
+    }
+
+    /// Makes new names in folders survive a power cut.
+    static func sync(_ paths: String...) throws(StoreError) {
+        for path in paths {
+            let folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            guard folder >= 0 else { throw .notWritable(path: path, errno: errno) }
+            defer { close(folder) }
+            guard fsync(folder) == 0 else { throw .notWritable(path: path, errno: errno) }
+        }
+    }
+
+    static func fileSize(_ path: String) -> Int {
+        var status = stat()
+        return stat(path, &status) == 0 ? Int(status.st_size) : 0
+    }
+}

@@ -1,0 +1,170 @@
+import CLMDB
+import Glibc
+import Synchronization
+import Vocabulary
+
+/// The thread that makes sealed layers durable and old revisions vanish. Writes base, and nobody else does.
+///
+/// Never touches the active layer, and never holds anything a reader or the log thread waits for, except while base's
+/// map grows.
+final class Flusher: @unchecked Sendable {
+    // Unchecked: `thread` belongs to who starts and joins it, the rest to the thread itself.
+    let core: StoreCore
+    private var thread: pthread_t?
+    /// A layer that base has already, but that could not be emptied yet: it must not be copied again.
+    private var copiedSeal: Int?
+    /// Revisions removed by the compaction in progress, and when it began.
+    var compaction: (removed: Int, start: ContinuousClock.Instant)?
+
+    init(_ core: StoreCore) { self.core = core }
+
+    private enum Work {
+        case flush(StoreCore.SealedLayer)
+        case compact(Revision)
+        case stop
+    }
+
+    func start() throws(StoreError) {
+        let box = Unmanaged.passRetained(self)
+        var started = pthread_t()
+        let code = pthread_create(&started, nil, { argument in
+            guard let argument else { return nil }
+            let flusher = Unmanaged<Flusher>.fromOpaque(argument).takeRetainedValue()
+            flusher.run()
+            return nil
+        }, box.toOpaque())
+        guard code == 0 else {
+            box.release()
+            throw .from(code, "pthread_create (flusher)")
+        }
+        thread = started
+    }
+
+    /// Waits for the thread's end, which `Handover.stop` asks for.
+    func join() {
+        if let thread { pthread_join(thread, nil) }
+        thread = nil
+    }
+
+    private func run() {
+        var backOff = BackOff()
+        while true {
+            switch nextWork() {
+            case .stop: return
+            case .flush(let sealed):
+                do throws(StoreError) {
+                    try flush(sealed)
+                    backOff.reset()
+                } catch {
+                    guard report(error, backOff.next()) else { return }
+                }
+            case .compact(let target):
+                do throws(StoreError) {
+                    try compact(through: target)
+                    backOff.reset()
+                } catch {
+                    let delay = backOff.next()
+                    core.tell(.compactionFailed(error, retryIn: delay))
+                    pause(delay)
+                }
+            }
+        }
+    }
+
+    private func nextWork() -> Work {
+        core.handover.wait { state in
+            if state.stop == .atOnce { return .stop }
+            if let sealed = state.sealed { return .flush(sealed) }
+            if state.stop == .whenFlushed { return .stop }
+            if state.compactedPhysically < state.durable.compactedRevision {
+                return .compact(state.durable.compactedRevision)
+            }
+            return nil
+        }
+    }
+
+    /// Tells of a failed flush and waits before the next try. False when there is to be none.
+    private func report(_ error: StoreError, _ delay: Duration) -> Bool {
+        let isStopping = core.handover.update { state in
+            state.failures += 1
+            state.lastFailure = error
+            return state.stop != .no
+        }
+        if error != .closed { core.tell(.flushFailed(error, retryIn: isStopping ? nil : delay)) }
+        if !isStopping { pause(delay) }
+        return !isStopping
+    }
+
+    private func pause(_ delay: Duration) {
+        _ = core.handover.wait(timeout: delay) { $0.stop == .no ? nil : () }
+    }
+
+    private struct BackOff {
+        private var delay = Duration.milliseconds(100)
+        mutating func next() -> Duration {
+            defer { delay = min(delay * 2, .seconds(5)) }
+            return delay
+        }
+        mutating func reset() { self = BackOff() }
+    }
+}
+
+// Flushing.
+extension Flusher {
+    private func flush(_ sealed: StoreCore.SealedLayer) throws(StoreError) {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let young = core.young(sealed.layer)
+        let seal = core.sealCount.load(ordering: .acquiring)
+        if copiedSeal != seal {
+            try growing(core.base) { () throws(StoreError) in try copy(young, sealed.state) }
+            copiedSeal = seal
+        }
+        try growing(young) { () throws(StoreError) in try young.empty() }
+        core.measureBase()
+        core.handover.update { state in
+            state.sealed = nil
+            state.durable = sealed.state
+            core.sealedBytes.store(0, ordering: .relaxed)
+            core.isFlushing.store(false, ordering: .releasing)
+        }
+        core.tell(
+            .flushed(
+                appliedIndex: sealed.state.appliedIndex, revisions: sealed.revisions, bytes: sealed.bytes,
+                duration: clock.now - start))
+    }
+
+    /// Does `body` again with a larger map as long as it finds the map full. It must have left nothing behind then.
+    func growing(_ environment: Environment, _ body: () throws(StoreError) -> Void) throws(StoreError) {
+        while true {
+            do throws(StoreError) {
+                return try body()
+            } catch {
+                guard error.isMapFull else { throw error }
+            }
+            let size = environment.mapSize * 2
+            try core.gate.whileShut(exceptWriter: false) { () throws(StoreError) in try environment.grow(to: size) }
+            core.tell(.mapGrown(layer: environment.name, bytes: size))
+        }
+    }
+
+    /// Copies a layer and the state it leads to into base: all of it or nothing.
+    private func copy(_ young: Environment, _ state: BaseState) throws(StoreError) {
+        let source = try young.beginRead()
+        defer { mdb_txn_abort(source) }
+        let target = try core.base.beginWrite()
+        do throws(StoreError) {
+            let copier = LayerCopier(
+                from: young, source, to: core.base, target,
+                isCancelled: { [core] in core.handover.withLock { $0.stop == .atOnce } })
+            try copier.copyRevisions()
+            try copier.copyKeys()
+            try copier.copyRecords()
+            try MetaTable(transaction: target, database: core.base.databases.meta).set(state)
+        } catch {
+            mdb_txn_abort(target)
+            throw error
+        }
+        try check(mdb_txn_commit(target), "mdb_txn_commit (base)")
+    }
+}

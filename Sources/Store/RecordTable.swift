@@ -1,0 +1,30 @@
+/// The small tables beside the keys. Their contents are the state machine's; the store keeps bytes.
+public enum RecordTable: UInt8, CaseIterable, Sendable {
+    /// Leases.
+    case leases = 1
+    /// Which keys are attached to which lease.
+    case leaseKeys = 2
+    /// Raised alarms.
+    case alarms = 3
+    /// Members of the cluster.
+    case members = 4
+    /// Users.
+    case users = 5
+    /// Roles.
+    case roles = 6
+    /// Single values that belong to none of the others.
+    case meta = 7
+
+    /// The table's database in base. The store's own facts are in `meta`, so the last one has another name.
+    var databaseName: String {
+        switch self {
+        case .leases: "leases"
+        case .leaseKeys: "lease_keys"
+        case .alarms: "alarms"
+        case .members: "members"
+        case .users: "users"
+        case .roles: "roles"
+        case .meta: "settings"
+        }
+    }
+}

@@ -1,0 +1,164 @@
+/// The persistent multi-version store of one member: keys, their history and small tables of records, in two layers
+/// of LMDB. It owns the data folder's `base`, `young-a`, `young-b` and `lock`, the flusher thread, and every LMDB
+/// pointer. It must never know a request, a lease's meaning or the network, decide a revision, or make the log thread
+/// wait for a disk.
+import Glibc
+import Synchronization
+public import Vocabulary
+
+/// A store that is open. Reads from any thread, writes through `writer` from the log thread.
+public final class Store: Sendable {
+    private let core: StoreCore
+    private let flusher: Flusher
+    private let lock: FolderLock
+    private let isClosed = Atomic<Bool>(false)
+
+    /// Who this store belongs to.
+    public let identity: MemberIdentity
+    /// The way to write. Log thread only.
+    public let writer: StoreWriter
+
+    /// Opens the store of a data folder, or makes one.
+    ///
+    /// Base is taken as it stands; what the young layers held when the process ended is gone and comes back from the
+    /// log, from `writer.appliedIndex` on.
+    public static func open(_ configuration: StoreConfiguration) throws(StoreError) -> Store {
+        let directory = configuration.directory
+        try DataFolder.make(directory)
+        let lock = try FolderLock(directory: directory)
+        var opened: [Environment] = []
+        do throws(StoreError) {
+            let base = try openBase(configuration)
+            opened.append(base)
+            let contents = try BaseContents(openingOrCreating: base, expected: configuration.expectedIdentity)
+            try DataFolder.sync(directory, base.path)
+            for name in ["young-a", "young-b"] {
+                let path = directory + "/" + name
+                try DataFolder.makeEmpty(path)
+                opened.append(
+                    try Environment(name: name, kind: .young, path: path, mapSize: configuration.youngMapSize))
+            }
+            let core = StoreCore(
+                configuration, base: base, youngA: opened[1], youngB: opened[2], contents: contents)
+            core.measureBase()
+            let store = Store(core, contents.state, lock)
+            try store.flusher.start()
+            return store
+        } catch {
+            for environment in opened.reversed() { environment.close() }
+            lock.release()
+            throw error
+        }
+    }
+
+    private static func openBase(_ configuration: StoreConfiguration) throws(StoreError) -> Environment {
+        let path = configuration.directory + "/base"
+        try DataFolder.make(path)
+        // Twice what is there, so that a store that has outgrown the setting does not begin by growing.
+        let size = max(configuration.baseMapBytes, DataFolder.fileSize(path + "/data.mdb") * 2)
+        return try Environment(
+            name: "base", kind: .base, path: path, mapSize: size / Environment.pageSize * Environment.pageSize)
+    }
+
+    private init(_ core: StoreCore, _ state: BaseState, _ lock: FolderLock) {
+        self.core = core
+        self.lock = lock
+        identity = core.identity
+        flusher = Flusher(core)
+        writer = StoreWriter(core, state: state)
+    }
+
+    deinit { abandon() }
+
+    /// The newest revision a read beginning now sees.
+    public var publishedRevision: Revision { Revision(core.published.load(ordering: .acquiring)) }
+
+    /// Revisions below this one cannot be read any more. Zero when nothing was ever compacted.
+    public var compactedRevision: Revision { Revision(core.compacted.load(ordering: .acquiring)) }
+
+    /// Log entries up to here are in base, on disk.
+    public var durableIndex: RaftIndex { core.handover.withLock { $0.durable.appliedIndex } }
+
+    /// Reads the store as it is now, from any thread.
+    ///
+    /// `body` must not wait for the log thread or call this again: a map that has to grow waits for all readers.
+    /// Nothing it was given may be kept.
+    public func withSnapshot<R>(_ body: (Snapshot) throws -> R) throws -> R {
+        let snapshot = try core.gate.enter { core.makeSnapshot() }
+        do throws(StoreError) {
+            try core.begin(snapshot)
+        } catch {
+            core.gate.leave(snapshot, isUsable: false)
+            throw error
+        }
+        defer {
+            snapshot.end()
+            core.gate.leave(snapshot)
+        }
+        return try body(snapshot)
+    }
+
+    /// Disk space taken and used.
+    public func size() -> StoreSize {
+        let young = core.activeBytes.load(ordering: .relaxed) + core.sealedBytes.load(ordering: .relaxed)
+        return StoreSize(
+            allocatedBytes: core.baseAllocatedBytes.load(ordering: .relaxed) + young,
+            inUseBytes: core.baseInUseBytes.load(ordering: .relaxed) + young,
+            preallocatedBytes: core.young(0).mapSize + core.young(1).mapSize)
+    }
+
+    /// Calls `done` once, on the flusher thread or at once, when revisions below `revision` are gone from base.
+    /// Compaction to it must have been asked for. Never called when the store closes first.
+    public func whenPhysicallyCompacted(through revision: Revision, _ done: @escaping @Sendable () -> Void) {
+        let isDone = core.handover.withLock { state in
+            if state.compactedPhysically >= revision { return true }
+            state.waiters.append((revision, done))
+            return false
+        }
+        if isDone { done() }
+    }
+
+    /// Waits until every log entry up to `raftIndex` is durable in base. Any thread but the log thread; a seal must
+    /// have reached that entry.
+    ///
+    /// - Throws: `notSealed`, or what a flush failed with meanwhile.
+    public func flushSealed(upTo raftIndex: RaftIndex) throws(StoreError) {
+        let failures = core.handover.withLock { $0.failures }
+        let failure = core.handover.wait { state -> Result<Void, StoreError>? in
+            if state.durable.appliedIndex >= raftIndex { return .success(()) }
+            if state.stop == .atOnce { return .failure(.closed) }
+            guard let sealed = state.sealed, sealed.state.appliedIndex >= raftIndex else {
+                return .failure(state.stop == .no ? .notSealed(raftIndex) : .closed)
+            }
+            if state.failures > failures, let failure = state.lastFailure { return .failure(failure) }
+            return nil
+        }
+        try failure.get()
+    }
+
+    /// Makes everything applied durable and lets go of the folder. The log thread must have ended. Waits for readers.
+    public func close() {
+        guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        writer.finish()
+        end(.whenFlushed)
+    }
+
+    /// Lets go of everything as a killed process would: what is not in base is lost. The log thread must have ended.
+    package func abandon() {
+        guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        writer.abandon()
+        end(.atOnce)
+    }
+
+    private func end(_ stop: StoreCore.Stop) {
+        core.handover.update { $0.stop = stop }
+        flusher.join()
+        core.handover.update { $0.stop = .atOnce }
+        core.gate.close()
+        writer.release()
+        core.young(0).close()
+        core.young(1).close()
+        core.base.close()
+        lock.release()
+    }
+}

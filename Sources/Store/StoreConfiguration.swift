@@ -1,0 +1,53 @@
+public import Vocabulary
+
+/// How a store is opened.
+public struct StoreConfiguration: Sendable {
+    /// The data folder. Made with mode 0700 when only its parent exists.
+    public var directory: String
+    /// The active layer is sealed at this many revisions.
+    public var sealRevisions = 32_768
+    /// The active layer is sealed at this many bytes of keys and values.
+    public var sealBytes = 64 << 20
+    /// The active layer is sealed this long after its first write.
+    public var sealAge: Duration = .seconds(5)
+    /// Address space of the base layer at first; the file itself grows only with the data. Doubled when full.
+    public var baseMapBytes = 64 << 30
+    /// Disk space that each young layer takes at once. Nil means half as much again as `sealBytes`, and 32 MiB.
+    public var youngMapBytes: Int?
+    /// Revisions that one transaction of physical compaction walks over. A flush that falls due waits for it.
+    public var compactionStep = 16_384
+    /// When set, opening a folder with another identity is an error.
+    public var expectedIdentity: MemberIdentity?
+    /// Told what the store does in the background, on the thread that does it. Must not block, and must not call
+    /// `close()`.
+    public var onEvent: @Sendable (StoreEvent) -> Void = { _ in }
+
+    /// The usual values for a data folder.
+    public init(directory: String) { self.directory = directory }
+
+    var youngMapSize: Int { youngMapBytes ?? (sealBytes + sealBytes / 2 + (32 << 20)) }
+}
+
+/// What the store tells about its background work, for logs and metrics and to wake whoever waits for room.
+public enum StoreEvent: Sendable {
+    /// A sealed layer is durable in base, and the store has room again.
+    case flushed(appliedIndex: RaftIndex, revisions: Int, bytes: Int, duration: Duration)
+    /// A flush failed. Nothing is lost: it is tried again after `retryIn`, nil when the store is closing.
+    case flushFailed(StoreError, retryIn: Duration?)
+    /// Old revisions are physically gone from base.
+    case compacted(through: Revision, removed: Int, duration: Duration)
+    /// A step of physical compaction failed; it is tried again after `retryIn`.
+    case compactionFailed(StoreError, retryIn: Duration)
+    /// A layer was given more address space.
+    case mapGrown(layer: String, bytes: Int)
+}
+
+/// How much disk the store takes.
+public struct StoreSize: Hashable, Sendable {
+    /// Base's file, and what the young layers hold. Never zero. Freed pages count, as the file does not shrink.
+    public var allocatedBytes: Int
+    /// The part of `allocatedBytes` that holds data; what a quota should look at, as compaction lowers it.
+    public var inUseBytes: Int
+    /// What the young layers' files take in addition, whether used or not.
+    public var preallocatedBytes: Int
+}

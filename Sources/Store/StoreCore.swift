@@ -1,0 +1,125 @@
+import Synchronization
+import Vocabulary
+
+/// What the log thread, readers and the flusher share: the layers, the numbers they publish, and what is handed over
+/// from one to the other. Holds no thread.
+///
+/// Why readers miss nothing and see nothing twice. A revision moves only active → sealed → base, and it is committed
+/// in base before it leaves sealed. A reader (1) notes which young layer is active, (2) notes the published revision
+/// P, (3) begins its transactions active, sealed, base in this order, (4) begins again if the roles changed
+/// meanwhile. So while it began, active was one and the same generation and no younger one existed: every revision
+/// up to P is in that transaction, in sealed's, or had left sealed before that transaction began and is then in
+/// base's, which began later. Revisions above P, from batches committed meanwhile, are passed over. A revision met
+/// in sealed and in base is one and the same, and look-ups stop at the first layer that knows the key: all that is
+/// in active is younger than all in sealed, and that is younger than base or the same. Emptying a layer is an
+/// ordinary transaction, so a reader inside keeps its pages.
+///
+/// Why compaction cannot cut holes into a read: its number is published before anything is removed, and a reader
+/// takes it after it began base. What it still finds above that number is complete.
+final class StoreCore: Sendable {
+    let configuration: StoreConfiguration
+    let identity: MemberIdentity
+    let base: Environment
+    private let youngA: Environment
+    private let youngB: Environment
+    let gate = ReaderGate()
+
+    /// Newest revision readers may see. Moved by the log thread after its commit.
+    let published: Atomic<Int64>
+    /// Revisions below are refused. Moved by the log thread, after `published`.
+    let compacted: Atomic<Int64>
+    /// Seals so far; the lowest bit says which young layer is active.
+    let sealCount = Atomic<Int>(0)
+    /// Bytes of keys and values in the active layer, and in the one being flushed.
+    let activeBytes = Atomic<Int>(0)
+    let sealedBytes = Atomic<Int>(0)
+    /// Whether a sealed layer waits for the flusher or is being flushed.
+    let isFlushing = Atomic<Bool>(false)
+    let baseAllocatedBytes = Atomic<Int>(0)
+    let baseInUseBytes = Atomic<Int>(0)
+
+    /// What goes from the log thread to the flusher and back.
+    let handover: Monitor<Handover>
+
+    struct Handover {
+        /// The layer to be flushed. Nil: the next seal may come.
+        var sealed: SealedLayer?
+        /// What base holds on disk.
+        var durable: BaseState
+        /// Flushes that failed, counted so that one who waits sees a new failure.
+        var failures = 0
+        var lastFailure: StoreError?
+        var stop = Stop.no
+        /// Physical compaction is done up to here, and told to these when they are reached.
+        var compactedPhysically: Revision
+        var waiters: [(through: Revision, done: @Sendable () -> Void)] = []
+    }
+
+    enum Stop {
+        case no
+        /// Flush what is sealed, then stop.
+        case whenFlushed
+        /// Drop everything, as if the process were killed.
+        case atOnce
+    }
+
+    struct SealedLayer {
+        var layer: Int
+        /// What base will hold once the layer is in it.
+        var state: BaseState
+        var revisions: Int
+        var bytes: Int
+    }
+
+    init(
+        _ configuration: StoreConfiguration, base: Environment, youngA: Environment, youngB: Environment,
+        contents: BaseContents
+    ) {
+        self.configuration = configuration
+        self.identity = contents.identity
+        self.base = base
+        self.youngA = youngA
+        self.youngB = youngB
+        published = Atomic(contents.state.currentRevision.value)
+        compacted = Atomic(contents.state.compactedRevision.value)
+        handover = Monitor(Handover(durable: contents.state, compactedPhysically: contents.compactedPhysically))
+    }
+
+    func young(_ number: Int) -> Environment { number & 1 == 0 ? youngA : youngB }
+
+    /// Begins a snapshot on the newest published revision.
+    func begin(_ snapshot: Snapshot) throws(StoreError) {
+        while true {
+            let seals = sealCount.load(ordering: .acquiring)
+            let revision = Revision(published.load(ordering: .acquiring))
+            try snapshot.begin(active: UInt8(seals & 1))
+            let oldest = Revision(compacted.load(ordering: .acquiring))
+            // A compaction beyond `revision` happened just now: a newer revision is published too.
+            if oldest <= revision, sealCount.load(ordering: .acquiring) == seals {
+                snapshot.revision = revision
+                snapshot.compactedRevision = oldest
+                return
+            }
+            snapshot.end()
+        }
+    }
+
+    /// A snapshot for the gate to keep.
+    func makeSnapshot() -> Snapshot {
+        Snapshot(
+            active: LayerReader(young(0), number: 0, ownsTransaction: true),
+            sealed: LayerReader(young(1), number: 1, ownsTransaction: true),
+            base: LayerReader(base, number: 2, ownsTransaction: true))
+    }
+
+    /// The numbers of `Store.size`, from what base's last transaction left.
+    func measureBase() {
+        // Without an answer the last numbers stand: they are for people and quotas, which look again.
+        guard let free = try? base.freePages() else { return }
+        let allocated = base.fileBytes
+        baseAllocatedBytes.store(allocated, ordering: .relaxed)
+        baseInUseBytes.store(max(0, allocated - free * Environment.pageSize), ordering: .relaxed)
+    }
+
+    func tell(_ event: StoreEvent) { configuration.onEvent(event) }
+}

@@ -1,0 +1,170 @@
+"""Everything that may differ between two servers, as narrowly as it can be said. All else must be equal byte for byte.
+
+Ever:
+- Cluster and member ids and the raft term: each server has its own. Whether they are set must agree.
+- Lease ids that the server picked (asked for with ID 0): each side's is replaced by a common symbol.
+- Remaining time to live of a lease: read at different moments; may differ by SLACK_SECONDS.
+- Order of LeaseTimeToLive's keys and of LeaseLeases among leases that fall due within moments of each other.
+- Order of results within one value of the sort target, which is unspecified; with a limit, which of the last such
+  group made it into the answer.
+- etcd forgets, at a restart, leases whose id is negative or the largest of all (it reads them back by a range that ends
+  before those). So none is alive when both are restarted.
+
+Only because the peer is etcd 3.4 (Debian's) while Berth follows late 3.5 (`Peer`):
+- see the fields of `Peer`, one each.
+"""
+
+import dataclasses
+
+from harness.api import pb
+
+SLACK_SECONDS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """What a peer's version is known not to do as late 3.5 does. A request that would show it is not sent."""
+
+    # Before 3.5.16 compaction drops a tombstone that sits exactly at the compact revision, so that a watch from there
+    # misses it. Such a watch starts one revision later instead.
+    drops_tombstone_at_compact_revision: bool
+    # 3.4 answers Alarm without a header, later versions with one. The header is left out of that comparison.
+    alarm_without_header: bool
+    # Before 3.5.8 a progress request is answered at once, later only when all watches of the stream are in sync. So it
+    # is sent only when they are, and repeated until answered.
+    # Before 3.5.24 a negative start_revision is taken for a compacted one. None is drawn.
+
+
+def peer_for(version):
+    parts = tuple(int(part) for part in version.split("-")[0].split("."))
+    return Peer(
+        drops_tombstone_at_compact_revision=parts < (3, 5, 18),
+        alarm_without_header=parts < (3, 5),
+    )
+
+
+def survives_restart(lease_id):
+    return 0 < lease_id < 0x7FFFFFFFFFFFFFFF
+
+
+class Identity:
+    """The ids of one server, learnt from its first header, and the leases it picked ids for."""
+
+    def __init__(self):
+        self.cluster_id = None
+        self.member_id = None
+        self.symbols = {}  # actual lease id → symbol
+        self.actual = {}  # symbol → actual lease id
+
+    def learn(self, header):
+        self.cluster_id, self.member_id = header.cluster_id, header.member_id
+        assert self.cluster_id and self.member_id and header.raft_term, header
+
+    def name_lease(self, actual, symbol):
+        self.symbols[actual] = symbol
+        self.actual[symbol] = actual
+
+    # Outgoing
+
+    def translate(self, request):
+        """The request with symbols replaced by this server's lease ids."""
+        if not self.actual:
+            return request
+        copy = type(request)()
+        copy.CopyFrom(request)
+        self._translate(copy)
+        return copy
+
+    def _translate(self, message):
+        if isinstance(message, pb.PutRequest):
+            message.lease = self.actual.get(message.lease, message.lease)
+        elif isinstance(message, pb.TxnRequest):
+            for compare in message.compare:
+                if compare.WhichOneof("target_union") == "lease":
+                    compare.lease = self.actual.get(compare.lease, compare.lease)
+            for operation in (*message.success, *message.failure):
+                arm = operation.WhichOneof("request")
+                if arm in ("request_put", "request_txn"):
+                    self._translate(getattr(operation, arm))
+        elif hasattr(message, "ID"):
+            message.ID = self.actual.get(message.ID, message.ID)
+
+    # Incoming
+
+    def header(self, header):
+        """Ids that are this server's become 1; anything else stays and shows up as a difference."""
+        if header.cluster_id == self.cluster_id:
+            header.cluster_id = 1
+        if header.member_id == self.member_id:
+            header.member_id = 1
+        header.raft_term = min(header.raft_term, 1)
+
+    def key_values(self, kvs):
+        if self.symbols:
+            for kv in kvs:
+                kv.lease = self.symbols.get(kv.lease, kv.lease)
+
+    def answer(self, answer, request):
+        """Rewrites an answer in place to what must be equal on both sides."""
+        if answer.HasField("header"):
+            self.header(answer.header)
+        if isinstance(answer, pb.RangeResponse):
+            self.key_values(answer.kvs)
+            order_within_ties(answer, request)
+        elif isinstance(answer, pb.PutResponse):
+            if answer.HasField("prev_kv"):
+                self.key_values([answer.prev_kv])
+        elif isinstance(answer, pb.DeleteRangeResponse):
+            self.key_values(answer.prev_kvs)
+        elif isinstance(answer, pb.TxnResponse):
+            branch = request.success if answer.succeeded else request.failure
+            for operation, result in zip(branch, answer.responses):
+                arm = result.WhichOneof("response")
+                asked = operation.WhichOneof("request")
+                if arm and asked:
+                    self.answer(getattr(result, arm), getattr(operation, asked))
+        elif isinstance(answer, pb.LeaseTimeToLiveResponse):
+            answer.ID = self.symbols.get(answer.ID, answer.ID)
+            keys = sorted(answer.keys)
+            del answer.keys[:]
+            answer.keys.extend(keys)
+            if answer.grantedTTL - SLACK_SECONDS * 100 < answer.TTL <= answer.grantedTTL:
+                answer.TTL = answer.grantedTTL  # Some of a very long time to live has passed.
+        elif isinstance(answer, pb.LeaseLeasesResponse):
+            ids = sorted(self.symbols.get(status.ID, status.ID) for status in answer.leases)
+            for status, id in zip(answer.leases, ids):
+                status.ID = id
+        elif hasattr(answer, "ID"):
+            answer.ID = self.symbols.get(answer.ID, answer.ID)
+        return answer
+
+
+_SORT_FIELDS = {1: "version", 2: "create_revision", 3: "mod_revision", 4: "value"}
+
+
+def order_within_ties(answer, request):
+    """Puts results of an equal sort value in key order, and blanks those that a limit cut out of such a group."""
+    field = _SORT_FIELDS.get(request.sort_target)
+    if field is None or len(answer.kvs) == 0:
+        return
+    hidden = field == "value" and request.keys_only  # Sorted by something that the answer does not show.
+
+    def sort_value(kv):
+        return b"" if hidden else getattr(kv, field)
+
+    kvs = list(answer.kvs)
+    ordered = []
+    while kvs:
+        group = [kv for kv in kvs if sort_value(kv) == sort_value(kvs[0])]
+        if kvs[: len(group)] != group:
+            return  # Not sorted at all: leave it to be found.
+        kvs = kvs[len(group) :]
+        if not kvs and answer.more:  # A key that was cut may share the last sort value.
+            blank = pb.KeyValue()
+            if not hidden:
+                setattr(blank, field, sort_value(group[0]))
+            ordered.extend([blank] * len(group))
+        else:
+            ordered.extend(sorted(group, key=lambda kv: kv.key))
+    del answer.kvs[:]
+    answer.kvs.extend(ordered)

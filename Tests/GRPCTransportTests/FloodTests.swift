@@ -1,0 +1,141 @@
+import CNghttp2
+import GRPCTransport
+import NIOCore
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct FloodTests {
+    /// The GOAWAY that ends a connection which overdid something, and the close after it.
+    private func expectCalmed(_ peer: RawPeer, _ text: String) async {
+        let goaway = await peer.goaway()
+        #expect(goaway?.errorCode == NGHTTP2_ENHANCE_YOUR_CALM.rawValue)
+        #expect(goaway?.goawayText == text)
+        while await peer.frame() != nil {}
+    }
+
+    @Test func `a rapid reset closes the connection and every handler hears of its end once`() async throws {
+        var configuration = ServerConfiguration()
+        configuration.rapidResets = (burst: 20, perSecond: 1)
+        try await ServerFixture.run(configuration) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            var bytes: [UInt8] = []
+            for number in 0..<100 {
+                let stream = UInt32(2 * number + 1)
+                bytes += Frames.request("/test.Test/ParkStream", stream: stream) + Frames.reset(stream: stream)
+            }
+            await peer.flood(bytes)
+            await expectCalmed(peer, "too_many_resets")
+            #expect(fixture.cancelled.all.count == fixture.parked.all.count)
+        }
+    }
+
+    @Test func `resets within the bound are served`() async throws {
+        try await ServerFixture.run { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            for number in 0..<100 {
+                let stream = UInt32(2 * number + 1)
+                try await peer.send(Frames.request("/test.Test/ParkStream", stream: stream))
+                _ = await fixture.parked.next()
+                try await peer.send(Frames.reset(stream: stream))
+                #expect(await fixture.cancelled.next() == .reset)
+            }
+        }
+    }
+
+    @Test func `quick pings without a call close the connection`() async throws {
+        try await ServerFixture.run { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            await peer.flood((0..<10).flatMap { _ in Frames.ping() })
+            await expectCalmed(peer, "too_many_pings")
+        }
+    }
+
+    @Test func `a ping is answered`() async throws {
+        try await ServerFixture.run { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            try await peer.send(Frames.ping("abcdefgh"))
+            let answer = await peer.frame { $0.isType(NGHTTP2_PING) }
+            #expect(answer?.flags == 1)
+            #expect(answer?.payload == Array("abcdefgh".utf8))
+        }
+    }
+
+    @Test(arguments: ["settings", "priority", "empty data", "unknown"])
+    func `a flood of frames without work closes the connection`(kind: String) async throws {
+        var configuration = ServerConfiguration()
+        configuration.idleFrames = (burst: 50, perSecond: 1)
+        try await ServerFixture.run(configuration) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            try await peer.send(Frames.request("/test.Test/ParkStream", stream: 1))
+            let frame: [UInt8] =
+                switch kind {
+                case "settings": Frames.settings()
+                case "priority": Frames.frame(NGHTTP2_PRIORITY, stream: 1, [0, 0, 0, 0, 9])
+                case "empty data": Frames.data([], stream: 1, endStream: false)
+                default: [0, 0, 0, 99, 0, 0, 0, 0, 1]
+                }
+            await peer.flood((0..<200).flatMap { _ in frame })
+            await expectCalmed(peer, "too_many_frames")
+            #expect(await fixture.cancelled.next() == .connectionLost)
+        }
+    }
+
+    @Test func `pings of a client that reads no answers do not pile up`() async throws {
+        var configuration = ServerConfiguration()
+        configuration.maxPingStrikes = .max
+        try await ServerFixture.run(configuration) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port, reads: false)
+            let batch = (0..<1_000).flatMap { _ in Frames.ping() }
+            // Sends until the server closes; without a bound this would go on until the time limit.
+            while peer.channel.isActive, fixture.server.connectionCount == 2 { await peer.flood(batch) }
+            await fixture.connections(reach: 1)
+        }
+    }
+
+    @Test func `endless continuations close the connection`() async throws {
+        try await ServerFixture.run { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            let piece = Frames.block([("a", "b")])
+            await peer.flood(
+                Frames.frame(NGHTTP2_HEADERS, stream: 1, Frames.block(Frames.requestFields("/test.Test/Echo")))
+                    + (0..<100).flatMap { _ in Frames.frame(NGHTTP2_CONTINUATION, stream: 1, piece) })
+            #expect(await peer.goaway()?.errorCode == NGHTTP2_ENHANCE_YOUR_CALM.rawValue)
+            #expect(await peer.frame() == nil)
+            #expect(fixture.parked.all.isEmpty)
+        }
+    }
+
+    @Test func `streams over the bound are refused and the others go on`() async throws {
+        var configuration = ServerConfiguration()
+        configuration.maxConcurrentStreams = 2
+        try await ServerFixture.run(configuration) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            let settings = try #require(await peer.frame { $0.isType(NGHTTP2_SETTINGS) && !$0.payload.isEmpty })
+            #expect(settings.payload.prefix(6) == [0, 3, 0, 0, 0, 2])
+            _ = await peer.frame { $0.isType(NGHTTP2_SETTINGS) }
+            for stream in [UInt32(1), 3, 5] {
+                try await peer.send(Frames.request("/test.Test/ParkStream", stream: stream))
+            }
+            let refused = await peer.frame { $0.isType(NGHTTP2_RST_STREAM) }
+            #expect(refused?.stream == 5)
+            #expect(refused?.errorCode == NGHTTP2_REFUSED_STREAM.rawValue)
+            for _ in 0..<2 { try await #require(await fixture.parked.next()).run { $0.finish() } }
+            try await peer.send(Frames.request("/test.Test/ParkStream", stream: 7))
+            #expect(await fixture.parked.next() != nil)
+        }
+    }
+
+    @Test func `a silent connection is pinged, and closed when it does not answer`() async throws {
+        var configuration = ServerConfiguration()
+        configuration.keepaliveInterval = .milliseconds(40)
+        configuration.keepaliveTimeout = .milliseconds(80)
+        try await ServerFixture.run(configuration) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            for _ in 0..<3 {
+                let ping = try #require(await peer.frame { $0.isType(NGHTTP2_PING) && $0.flags == 0 })
+                try await peer.send(Frames.frame(NGHTTP2_PING, flags: 1, ping.payload))
+            }
+            while await peer.frame() != nil {}
+            await fixture.connections(reach: 1)
+        }
+    }
+}

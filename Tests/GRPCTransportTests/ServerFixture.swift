@@ -1,0 +1,118 @@
+import GRPCTransport
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+import Testing
+
+/// Events in the order they happened, for a test to wait for.
+final class Events<Event: Sendable>: Sendable {
+    private let stream: AsyncStream<Event>
+    private let continuation: AsyncStream<Event>.Continuation
+    private let seen = Mutex<[Event]>([])
+
+    init() { (stream, continuation) = AsyncStream.makeStream(of: Event.self) }
+
+    /// All events so far.
+    var all: [Event] { seen.withLock { $0 } }
+
+    func add(_ event: Event) {
+        seen.withLock { $0.append(event) }
+        continuation.yield(event)
+    }
+
+    /// The next event not yet waited for.
+    func next() async -> Event? {
+        var iterator = stream.makeAsyncIterator()
+        return await iterator.next()
+    }
+}
+
+/// A call that a handler parked, to be used from a test's task.
+struct ParkedCall: Sendable {
+    let call: ServerCall
+
+    /// Runs on the call's event loop.
+    func run<Value: Sendable>(_ body: @escaping @Sendable (ServerCall) -> Value) async throws -> Value {
+        let call = call
+        return try await call.eventLoop.submit { body(call) }.get()
+    }
+}
+
+/// A server with a few methods that every test needs, and a well-behaved client beside whatever a test does.
+struct ServerFixture: Sendable {
+    let server: GRPCServer
+    let client: GRPCClient
+    let port: Int
+    /// Calls of `/test.Test/Park` and `/test.Test/ParkStream`.
+    let parked = Events<ParkedCall>()
+    let cancelled = Events<CancelReason>()
+    let messages = Events<[UInt8]>()
+
+    private init(
+        _ configuration: ServerConfiguration, group: MultiThreadedEventLoopGroup, more: (inout ServiceTable) -> Void
+    ) async throws {
+        var services = ServiceTable()
+        services.unary("/test.Test/Echo") { call, request in call.respond(Array(request)) }
+        services.unary("/test.Test/Fail") { call, _ in call.fail(GRPCStatus(.aborted, "no 100% luck: é")) }
+        services.unary("/test.Test/Park") { [parked, cancelled] call, _ in
+            call.onCancel = { cancelled.add($0) }
+            parked.add(ParkedCall(call: call))
+        }
+        services.streaming("/test.Test/ParkStream") { [parked, cancelled, messages] call in
+            call.onCancel = { cancelled.add($0) }
+            call.onMessage = { messages.add($0) }
+            parked.add(ParkedCall(call: call))
+        }
+        services.streaming("/test.Test/EchoStream") { call in
+            call.onMessage = { [unowned call] in call.send($0) }
+            call.onHalfClose = { [unowned call] in call.finish() }
+        }
+        more(&services)
+        server = try await GRPCServer.bind(
+            host: "127.0.0.1", port: 0, group: group, services: services,
+            http1: { request in
+                request.target == "/health"
+                    ? HTTP1Response(status: 200, headers: [("content-type", "text/plain")], body: Array("fine".utf8))
+                    : HTTP1Response(status: 404)
+            },
+            configuration: configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        port = try #require(server.localAddress?.port)
+        client = GRPCClient(
+            host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+    }
+
+    /// Runs `body` beside a healthy client, which must not have noticed anything afterwards.
+    static func run(
+        _ configuration: ServerConfiguration = .init(), group: MultiThreadedEventLoopGroup = .singleton,
+        more: (inout ServiceTable) -> Void = { _ in }, _ body: (ServerFixture) async throws -> Void
+    ) async throws {
+        let fixture = try await ServerFixture(configuration, group: group, more: more)
+        // Opened before and held over the whole test: a lost connection would end it.
+        let held = await fixture.client.stream("/test.Test/EchoStream")
+        try await held.send([1])
+        #expect(try await held.next() == [1])
+        do {
+            try await body(fixture)
+            try await held.send([2])
+            #expect(try await held.next() == [2], "the healthy client's stream was hurt")
+            held.finishSending()
+            #expect(try await held.next() == nil)
+            #expect(try await fixture.client.unary("/test.Test/Echo", [3]) == [3])
+        } catch {
+            await fixture.stop()
+            throw error
+        }
+        await fixture.stop()
+    }
+
+    private func stop() async {
+        await client.close()
+        await server.shutdownGracefully(deadline: .now())
+    }
+
+    /// Waits until the server holds `count` connections; the suite's time limit bounds it.
+    func connections(reach count: Int) async {
+        while server.connectionCount != count { await Task.yield() }
+    }
+}

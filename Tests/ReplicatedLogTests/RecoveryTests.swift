@@ -1,0 +1,180 @@
+import Glibc
+import ReplicatedLog
+import TestSupport
+import Testing
+import Vocabulary
+
+/// What a start finds: images of killed processes, torn writes, damage, wrong folders, failing disks.
+struct RecoveryTests {
+    let folder = TestFolder()
+    var configuration: ReplicatedLogConfiguration { ReplicatedLogConfiguration(directory: folder.path, serverID: 1) }
+
+    func replayed(_ folder: TestFolder) throws -> [[UInt8]] {
+        let applier = RecordingApplier()
+        let log = ReplicatedLog(ReplicatedLogConfiguration(directory: folder.path, serverID: 1), applier: applier)
+        try log.start()
+        // It must also be able to go on.
+        guard case .applied = log.put([0xee]) else { throw ReplicatedLogError.stopped }
+        log.stop()
+        return applier.payloads.dropLast()
+    }
+
+    @Test(arguments: Seeds.all)
+    func `a killed process loses nothing that was answered`(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        var configuration = configuration
+        configuration.segmentBytes = 128 << 10
+        configuration.entryBytes = 20_000
+        configuration.batchBytes = 64 << 10
+        let log = ReplicatedLog(configuration, applier: RecordingApplier())
+        try log.start()
+        var answered: [[UInt8]] = []
+        for _ in 0..<4 {
+            for _ in 0..<Int.random(in: 1...60, using: &random) {
+                let payload = [UInt8](repeating: UInt8.random(in: 0...255, using: &random), count: Int.random(in: 0...9_000, using: &random))
+                #expect(log.put(payload) == .applied(UInt64(answered.count) + 2))
+                answered.append(stored(payload))
+            }
+            // Segments are renamed in the background; an image taken across a rename is not what a kill leaves.
+            var image = folder.image()
+            while image.names.count != folder.names.count || image.names != folder.names { image = folder.image() }
+            #expect(try replayed(image) == answered)
+        }
+        log.stop()
+        #expect(try replayed(folder) == answered)
+    }
+
+    /// An image with one open segment that holds these payloads, and where their bytes end in it.
+    func openImage(_ payloads: [[UInt8]]) throws -> (image: TestFolder, open: String, end: Int) {
+        let log = ReplicatedLog(configuration, applier: RecordingApplier())
+        try log.start()
+        for payload in payloads { #expect(log.put(payload) != nil) }
+        let image = folder.image()
+        log.stop()
+        for name in image.names where name.hasPrefix("open-") {
+            // Padding ends every entry with a byte that is not zero.
+            if let last = image.read(name).lastIndex(where: { $0 != 0 }) { return (image, name, last + 1) }
+        }
+        throw ReplicatedLogError.stopped
+    }
+
+    @Test(arguments: [0, 8, 16, 24])
+    func `a killed process whose segment was full to the end restarts`(left: Int) throws {
+        let payloads: [[UInt8]] = [[1, 1], [2, 2], [3, 3]]
+        let (image, open, end) = try openImage(payloads)
+        image.write(open, Array(image.read(open).prefix(end + left)))
+        #expect(try replayed(image) == payloads.map { stored($0) })
+    }
+
+    @Test func `a torn last write loses that write alone`() throws {
+        let payloads: [[UInt8]] = [[1, 1], [2, 2], [3, 3]]
+        let (image, open, end) = try openImage(payloads)
+        var bytes = image.read(open)
+        for offset in end - 8..<end { bytes[offset] = 0 }
+        image.write(open, bytes)
+        #expect(try replayed(image) == payloads.dropLast().map { stored($0) })
+    }
+
+    @Test func `a damaged closed segment is refused and left as it is`() throws {
+        let log = ReplicatedLog(configuration, applier: RecordingApplier())
+        try log.start()
+        for number in UInt8(0)..<20 { _ = log.put([number]) }
+        log.stop()
+        let name = try #require(folder.names.last { $0.first?.isNumber == true })
+        var bytes = folder.read(name)
+        bytes[bytes.count / 2] ^= 0x10
+        folder.write(name, bytes)
+        let names = folder.names
+        let again = ReplicatedLog(configuration, applier: RecordingApplier())
+        do throws(ReplicatedLogError) {
+            try again.start()
+            Issue.record("started on damaged files")
+        } catch {
+            guard case .corrupt(let text) = error else {
+                Issue.record("\(error)")
+                return
+            }
+            #expect(text.contains("checksum"))
+        }
+        again.stop()
+        #expect(folder.names == names)
+    }
+
+    @Test func `a missing folder, a file in its place and bad settings are refused in words`() throws {
+        func startError(_ configuration: ReplicatedLogConfiguration) -> ReplicatedLogError? {
+            let log = ReplicatedLog(configuration, applier: RecordingApplier())
+            defer { log.stop() }
+            do throws(ReplicatedLogError) { try log.start() } catch { return error }
+            return nil
+        }
+        var missing = configuration
+        missing.directory += "/none"
+        guard case .directory(missing.directory, _) = startError(missing) else {
+            Issue.record("\(String(describing: startError(missing)))")
+            return
+        }
+        folder.write("file", [])
+        var file = configuration
+        file.directory += "/file"
+        guard case .directory(file.directory, _) = startError(file) else {
+            Issue.record("\(String(describing: startError(file)))")
+            return
+        }
+        var bad = configuration
+        bad.serverID = 0
+        #expect(startError(bad) == .configuration("server id is 0; choose another number"))
+    }
+
+    @Test func `another server's log and a log shorter than the store are refused`() throws {
+        let log = ReplicatedLog(configuration, applier: RecordingApplier())
+        try log.start()
+        #expect(log.put([1]) == .applied(2))
+        log.stop()
+        let stranger = ReplicatedLog(
+            ReplicatedLogConfiguration(directory: folder.path, serverID: 2), applier: RecordingApplier())
+        #expect(throws: ReplicatedLogError.notVoter(serverID: 2)) { try stranger.start() }
+        stranger.stop()
+        let ahead = ReplicatedLog(
+            ReplicatedLogConfiguration(directory: folder.path, serverID: 1, appliedIndex: RaftIndex(3)),
+            applier: RecordingApplier())
+        #expect(throws: ReplicatedLogError.behindStore(last: RaftIndex(2), applied: RaftIndex(3))) { try ahead.start() }
+        ahead.stop()
+    }
+
+    @Test func `a first start that died between its two files is completed`() throws {
+        let log = ReplicatedLog(configuration, applier: RecordingApplier())
+        try log.start()
+        log.stop()
+        for name in folder.names where !name.hasPrefix("metadata") { unlink("\(folder.path)/\(name)") }
+        #expect(try replayed(folder) == [])
+    }
+
+    @Test func `a failing disk fails proposals, tells the applier once and takes nothing more`() throws {
+        var configuration = configuration
+        configuration.segmentBytes = 64 << 10
+        configuration.entryBytes = 30_000
+        configuration.batchBytes = 30_000
+        let applier = RecordingApplier()
+        let log = ReplicatedLog(configuration, applier: applier)
+        try log.start()
+        #expect(log.put([1]) == .applied(2))
+        folder.takeAway()  // segments open already still take writes; the next one cannot be made
+        var last: TestContext.Outcome?
+        for _ in 0..<20 {
+            last = log.put([UInt8](repeating: 1, count: 20_000))
+            guard case .applied = last else { break }
+        }
+        guard case .failed(.io(let text)) = last else {
+            Issue.record("\(String(describing: last))")
+            return
+        }
+        #expect(text.contains("no such file"))
+        #expect(applier.changed.wait { applier.read { $0.failures.count } == 1 })
+        guard case .failed(.io) = log.put([1]) else {
+            Issue.record("took a proposal after the disk failed")
+            return
+        }
+        log.stop()
+        #expect(applier.read { $0.failures.count } == 1)
+    }
+}
