@@ -61,12 +61,12 @@ let package = Package(
             ]),
         .executableTarget(
             name: "BerthCommand", dependencies: ["Server", arguments, logging, lifecycle], swiftSettings: settings),
-        // tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
+        tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
         tests("GRPCTransportTests", ["GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
-        // tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
+        tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("StoreTests", ["Store", "Vocabulary", "TestSupport"]),
         tests("ReplicatedLogTests", ["ReplicatedLog", "Vocabulary", "TestSupport"]),
-        // tests("StateMachineTests", ["StateMachine", "Store", "EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
+        tests("StateMachineTests", ["StateMachine", "Store", "EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("ServerTests", ["Server", "Store", "EtcdAPI", "Vocabulary", "TestSupport", protobuf]),
     ]
 )

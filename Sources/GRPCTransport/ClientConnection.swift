@@ -40,11 +40,6 @@ final class ClientConnection: HTTP2Connection {
         return session
     }
 
-    func channelActive(context: ChannelHandlerContext) {
-        flush()
-        context.fireChannelActive()
-    }
-
     override func connectionEnded() {
         keepalive?.cancel()
         roomWaiters = []

@@ -69,6 +69,11 @@ class HTTP2Connection: ChannelInboundHandler {
         self.context = nil
     }
 
+    func channelActive(context: ChannelHandlerContext) {
+        flush()
+        context.fireChannelActive()
+    }
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard let session else { return }
         isInReadTurn = true

@@ -150,7 +150,8 @@ final class LogLoop {
         raft_configuration_init(&members)
         defer { raft_configuration_close(&members) }
         guard
-            raft_configuration_add(&members, configuration.serverID, "\(configuration.serverID)", Int32(RAFT_VOTER)) == 0
+            raft_configuration_add(&members, configuration.serverID, "\(configuration.serverID)", Int32(RAFT_VOTER))
+                == 0
         else { throw .resources("no memory for the cluster's configuration") }
         var code = raft_bootstrap(raft, &members)
         if code == RAFT_CANTBOOTSTRAP {

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Synchronization
 
 /// A proposal whose bytes are built: it waits for the log thread.
@@ -61,7 +62,7 @@ final class ProposalInbox: Sendable {
             defer { state.turnIsDue = true }
             return .accepted(mustWake: !state.turnIsDue)
         }
-        if case .refused = admission { proposal.stored.deallocate() }
+        if case .refused = admission { free(proposal.stored.baseAddress) }
         return admission
     }
 

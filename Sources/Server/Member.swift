@@ -78,6 +78,7 @@ struct Member: Sendable {
         }
         let driver = LogDriver(
             store: store, machine: machine, loops: loops, interest: interest, leases: keeper, onFailure: onFailure)
+        let storeIndex = store.writer.appliedIndex
         let folder = settings.dataDirectory + "/log"
         guard mkdir(folder, 0o700) == 0 || errno == EEXIST else {
             throw ServerStartError(
@@ -85,10 +86,9 @@ struct Member: Sendable {
         }
         let log = ReplicatedLog(
             ReplicatedLogConfiguration(
-                directory: folder, serverID: store.identity.memberID),
+                directory: folder, serverID: store.identity.memberID, appliedIndex: storeIndex),
             applier: driver)
         boundLog.set(log)
-        let storeIndex = store.writer.appliedIndex
         let began = LeaseKeeper.now()
         do {
             try log.start()

@@ -31,7 +31,8 @@ struct BaseContents {
                 var random = SystemRandomNumberGenerator()
                 identity =
                     expected
-                    ?? MemberIdentity(clusterID: .random(in: 1 ... .max, using: &random),
+                    ?? MemberIdentity(
+                        clusterID: .random(in: 1 ... .max, using: &random),
                         memberID: .random(in: 1 ... .max, using: &random))
                 state = BaseState()
                 compactedPhysically = .zero
@@ -134,5 +135,26 @@ struct MetaTable {
         try set(.appliedTerm, state.appliedTerm.value)
         try set(.currentRevision, UInt64(bitPattern: state.currentRevision.value))
         try set(.compactedRevision, UInt64(bitPattern: state.compactedRevision.value))
+    }
+}
+
+extension Environment {
+    /// Writes anything under a name of `meta`.
+    func overwriteMeta(_ name: String, _ bytes: [UInt8]?) throws(StoreError) {
+        let transaction = try beginWrite()
+        let database = databases.meta
+        let code = Array(name.utf8).withRawBytes { name in
+            var key = MDB_val(name)
+            guard let bytes else { return mdb_del(transaction, database, &key, nil) }
+            return bytes.withRawBytes { contents in
+                var value = MDB_val(contents)
+                return mdb_put(transaction, database, &key, &value, 0)
+            }
+        }
+        guard code == 0 else {
+            mdb_txn_abort(transaction)
+            throw .from(code, "mdb_put (meta)")
+        }
+        try check(mdb_txn_commit(transaction), "mdb_txn_commit (meta)")
     }
 }

@@ -192,6 +192,7 @@ extension Flusher {
     }
 
     private func missing(_ met: Met) -> StoreError {
-        .corrupt(place: "base/keys", detail: "revision \(met.position.main).\(met.position.sub) is stored but not indexed")
+        .corrupt(
+            place: "base/keys", detail: "revision \(met.position.main).\(met.position.sub) is stored but not indexed")
     }
 }

@@ -4,7 +4,11 @@ import Glibc
 enum DataFolder {
     /// Makes a folder, readable by its owner only, unless it exists.
     static func make(_ path: String) throws(StoreError) {
-        if mkdir(path, 0o700) != 0 {
+        if mkdir(path, 0o700) == 0 {
+            // The new name must survive a power cut. A parent that may not be read cannot be synced from here; the
+            // file system then writes the name with the first sync inside.
+            try? sync(path + "/..")
+        } else {
             let code = errno
             switch code {
             case EEXIST: break

@@ -108,7 +108,8 @@ final class Environment: Sendable {
 
     /// Takes everything out of a young layer. Readers inside keep what they see.
     func empty() throws(StoreError) {
-        let all = [databases.revisions, databases.keys.short, databases.keys.long]
+        let all =
+            [databases.revisions, databases.keys.short, databases.keys.long]
             + databases.records.flatMap { [$0.short, $0.long] }
         let transaction = try beginWrite()
         for database in all {
@@ -163,7 +164,7 @@ final class Environment: Sendable {
         case MDB_INVALID, MDB_CORRUPTED, MDB_VERSION_MISMATCH, MDB_PAGE_NOTFOUND:
             throw .corrupt(place: "\(path)/data.mdb", detail: String(cString: mdb_strerror(code)))
         case EACCES, EPERM, EROFS: throw .notWritable(path: path, errno: code)
-        case ENOSPC: throw .noSpace(path: path, needed: mapSize)
+        case ENOSPC, EFBIG: throw .noSpace(path: path, needed: mapSize)
         default: throw .lmdb(code: code, operation: "mdb_env_open \(path)")
         }
     }
@@ -172,6 +173,13 @@ final class Environment: Sendable {
         let file = Glibc.open(path, O_RDWR | O_CLOEXEC)
         guard file >= 0 else { throw .notWritable(path: path, errno: errno) }
         defer { Glibc.close(file) }
+        // Asked first, as an allocation that fails may have taken all there was for a moment.
+        var status = stat()
+        var disk = statvfs()
+        let missing = fstat(file, &status) == 0 ? size - Int(status.st_blocks) * 512 : size
+        if fstatvfs(file, &disk) == 0, missing > 0, UInt(missing) / disk.f_frsize >= disk.f_bavail {
+            throw .noSpace(path: path, needed: size)
+        }
         let code = posix_fallocate(file, 0, size)
         switch code {
         case 0: return

@@ -27,12 +27,14 @@ final class Flusher: @unchecked Sendable {
     func start() throws(StoreError) {
         let box = Unmanaged.passRetained(self)
         var started = pthread_t()
-        let code = pthread_create(&started, nil, { argument in
-            guard let argument else { return nil }
-            let flusher = Unmanaged<Flusher>.fromOpaque(argument).takeRetainedValue()
-            flusher.run()
-            return nil
-        }, box.toOpaque())
+        let code = pthread_create(
+            &started, nil,
+            { argument in
+                guard let argument else { return nil }
+                let flusher = Unmanaged<Flusher>.fromOpaque(argument).takeRetainedValue()
+                flusher.run()
+                return nil
+            }, box.toOpaque())
         guard code == 0 else {
             box.release()
             throw .from(code, "pthread_create (flusher)")
@@ -161,6 +163,7 @@ extension Flusher {
             try copier.copyKeys()
             try copier.copyRecords()
             try MetaTable(transaction: target, database: core.base.databases.meta).set(state)
+            if let fault = core.configuration.flushFault() { throw fault }
         } catch {
             mdb_txn_abort(target)
             throw error

@@ -28,6 +28,7 @@ struct LayerMerge {
 
     /// The newest record of the present key at or before a revision, a deletion's mark included.
     func newest(at revision: Revision) throws(StoreError) -> KeyRecord? {
+        if sources.count == 1 { return try sources[0].scan.newest(at: revision) }
         for (index, source) in sources.enumerated() where standing & (1 << UInt8(index)) != 0 {
             if let record = try source.scan.newest(at: revision) { return record }
         }
@@ -36,6 +37,12 @@ struct LayerMerge {
 
     /// Goes to the next key.
     mutating func next() throws(StoreError) {
+        // Most of a large range is in base alone.
+        if sources.count == 1 {
+            try sources[0].scan.next()
+            key = sources[0].scan.key
+            return
+        }
         for (index, source) in sources.enumerated() where standing & (1 << UInt8(index)) != 0 {
             try source.scan.next()
         }

@@ -36,7 +36,7 @@ public final class Store: Sendable {
                 let path = directory + "/" + name
                 try DataFolder.makeEmpty(path)
                 opened.append(
-                    try Environment(name: name, kind: .young, path: path, mapSize: configuration.youngMapSize))
+                    try Environment(name: name, kind: .young, path: path, mapSize: configuration.youngMapBytes))
             }
             let core = StoreCore(
                 configuration, base: base, youngA: opened[1], youngB: opened[2], contents: contents)
@@ -136,7 +136,8 @@ public final class Store: Sendable {
         try failure.get()
     }
 
-    /// Makes everything applied durable and lets go of the folder. The log thread must have ended. Waits for readers.
+    /// Makes everything applied durable, lets go of the folder and of the young layers' disk space. The log thread
+    /// must have ended. Waits for readers.
     public func close() {
         guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
         writer.finish()
@@ -159,6 +160,32 @@ public final class Store: Sendable {
         core.young(0).close()
         core.young(1).close()
         core.base.close()
+        if stop == .whenFlushed {
+            // What is left of them is removed when the store is opened again at the latest.
+            for number in 0..<2 { try? DataFolder.makeEmpty(core.young(number).path) }
+        }
         lock.release()
+    }
+}
+
+// For the module's own tests: what no caller needs to know.
+extension Store {
+    /// The main revisions that are physically in the store, compacted or not.
+    package func storedRevisions() throws -> [Int64] {
+        try withSnapshot { snapshot in
+            var found: [Int64] = []
+            try snapshot.walkRevisions(from: .zero, through: snapshot.revision) { change in
+                found.append(change.revision.value)
+                return .next
+            }
+            return found
+        }
+    }
+
+    /// Damages the `meta` of a closed store's base.
+    package static func overwriteMeta(_ path: String, _ name: String, _ value: [UInt8]?) throws(StoreError) {
+        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20)
+        defer { base.close() }
+        try base.overwriteMeta(name, value)
     }
 }

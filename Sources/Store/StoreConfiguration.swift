@@ -12,8 +12,9 @@ public struct StoreConfiguration: Sendable {
     public var sealAge: Duration = .seconds(5)
     /// Address space of the base layer at first; the file itself grows only with the data. Doubled when full.
     public var baseMapBytes = 64 << 30
-    /// Disk space that each young layer takes at once. Nil means half as much again as `sealBytes`, and 32 MiB.
-    public var youngMapBytes: Int?
+    /// Disk space that each young layer takes at once; it takes more when a layer of large values needs it. 32,768
+    /// revisions of 200 bytes need about 20 MiB.
+    public var youngMapBytes = 32 << 20
     /// Revisions that one transaction of physical compaction walks over. A flush that falls due waits for it.
     public var compactionStep = 16_384
     /// When set, opening a folder with another identity is an error.
@@ -22,10 +23,11 @@ public struct StoreConfiguration: Sendable {
     /// `close()`.
     public var onEvent: @Sendable (StoreEvent) -> Void = { _ in }
 
+    /// What the next flush fails with just before its commit: a full disk, for tests.
+    package var flushFault: @Sendable () -> StoreError? = { nil }
+
     /// The usual values for a data folder.
     public init(directory: String) { self.directory = directory }
-
-    var youngMapSize: Int { youngMapBytes ?? (sealBytes + sealBytes / 2 + (32 << 20)) }
 }
 
 /// What the store tells about its background work, for logs and metrics and to wake whoever waits for room.

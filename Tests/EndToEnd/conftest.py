@@ -1,6 +1,8 @@
 """Fixtures: every test gets a server process of its own, on a port and folder of its own."""
 
 import itertools
+import shutil
+import shutil
 
 import pytest
 
@@ -10,6 +12,7 @@ from harness.target import is_berth
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "memory(megabytes): how much the server may grow during a test of bad input")
     config.addinivalue_line("markers", "berth_only: about Berth's own command or promises; skipped for other targets")
 
 
@@ -39,6 +42,8 @@ def new_server(request, tmp_path):
 
     def make(**options):
         options.setdefault("data_dir", tmp_path / f"data-{next(numbers)}")
+        if "kind" not in options and not is_berth():
+            options |= {"heartbeat_interval": 50, "election_timeout": 500}  # A single member elects itself sooner.
         server = Server(**options)
         servers.append(server)
         return server
@@ -46,6 +51,11 @@ def new_server(request, tmp_path):
     yield make
     for server in servers:
         server.kill()
+    for server in servers:
+        if server.data_dir.is_dir():  # A store may take hundreds of megabytes; its log is in the report.
+            shutil.rmtree(server.data_dir)
+    # Stores preallocate space; pytest would keep the folders of its last three runs.
+    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture

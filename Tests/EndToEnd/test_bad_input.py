@@ -30,6 +30,7 @@ class Bystander:
         self.slowest = 0.0
         self.error = None
         self.stop = threading.Event()
+        self.called = threading.Event()
         self.client.put(b"bystander", b"0")
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -43,18 +44,23 @@ class Bystander:
                 assert self.client.get(b"bystander", timeout=self.LONGEST) == value
                 self.slowest = max(self.slowest, time.monotonic() - began)
                 self.calls += 1
+                self.called.set()
         except Exception as error:  # Reported by the test's own thread.
             self.error = error
 
     def end(self):
+        self.called.wait(self.LONGEST)
         self.stop.set()
         self.thread.join()
         self.client.close()
 
 
 @pytest.fixture
-def bounded(server):
-    """Around each test: a bystander, a bound on memory, and no descriptor left behind."""
+def bounded(request, server):
+    """Around each test: a bystander, a bound on memory, and no descriptor left behind.
+
+    `@pytest.mark.memory(megabytes)` sets another bound, for tests whose data itself is large.
+    """
     bystander = Bystander(server)
     memory, descriptors = server.resident_bytes(), server.open_descriptors()
     yield server
@@ -63,8 +69,9 @@ def bounded(server):
     assert bystander.calls > 0
     assert server.is_running()
     grown = server.resident_bytes() - memory
-    bound = (64 if server.is_berth else 512) << 20  # etcd's runtime collects its garbage late.
-    assert grown < bound, f"memory grew by {grown >> 20} MiB"
+    bound = request.node.get_closest_marker("memory")
+    bound = (bound.args[0] if bound else 64) if server.is_berth else 512  # etcd's runtime collects garbage late.
+    assert grown < bound << 20, f"memory grew by {grown >> 20} MiB of {bound}"
     deadline = time.monotonic() + 10
     while server.open_descriptors() > descriptors + 20:  # Closing is the server's own affair; it has ten seconds.
         assert time.monotonic() < deadline, f"{server.open_descriptors()} descriptors open, {descriptors} before"
@@ -104,7 +111,13 @@ def test_garbage_after_the_preface(bounded):
 
 
 def test_text_that_is_no_http(bounded):
-    for text in (b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"\0" * 100 + b"\r\n\r\n"):
+    for text in (
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        b"\0" * 100 + b"\r\n\r\n",
+    ):
         with RawConnection(bounded, preface=False) as connection:
             connection.send(text)
             connection.half_close()
@@ -187,7 +200,12 @@ def test_a_frame_that_breaks_the_rules(bounded, bad):
 
 def test_a_server_that_follows_the_rules_ends_such_a_connection(bounded):
     """Without our closing our side: the server itself ends it, with a reason."""
-    for name in ("headers on stream 0", "settings of a bad size", "a window update of nothing", "a broken header block"):
+    for name in (
+        "headers on stream 0",
+        "settings of a bad size",
+        "a window update of nothing",
+        "a broken header block",
+    ):
         with RawConnection(bounded) as connection:
             connection.send(_BAD_FRAMES[name])
             assert connection.until_ended() != 0, name
@@ -337,12 +355,23 @@ def test_compression_flags(bounded):
 
 def refused(answer):
     """By a status, by HTTP, or by a reset of the stream."""
-    return answer.status not in (None, GRPC_OK) or answer.headers.get(":status", "200") != "200" or answer.reset is not None
+    return (
+        answer.status not in (None, GRPC_OK)
+        or answer.headers.get(":status", "200") != "200"
+        or answer.reset is not None
+    )
 
 
 def test_unknown_paths(bounded):
     with RawConnection(bounded) as connection:
-        for path in ("/nothing.Nothing/Range", "/etcdserverpb.KV/Nothing", "/etcdserverpb.KV", "/", "nonsense", "/a/b/c"):
+        for path in (
+            "/nothing.Nothing/Range",
+            "/etcdserverpb.KV/Nothing",
+            "/etcdserverpb.KV",
+            "/",
+            "nonsense",
+            "/a/b/c",
+        ):
             answer = connection.call(path, put_body())
             assert refused(answer), path
             if path.count("/") == 2 and bounded.is_berth:
@@ -362,12 +391,13 @@ def test_wrong_headers(bounded):
         assert works(connection)
 
 
+@pytest.mark.memory(192)  # Of 480 MB of answers begun.
 def test_resets_in_the_middle_of_a_response(bounded):
     with bounded.client() as client:
         for i in range(8):
             client.put(b"big/%d" % i, b"v" * 1_000_000)
     body = message(pb.RangeRequest(key=b"big/", range_end=b"big0").SerializeToString())
-    for round in range(5):
+    for _ in range(5):
         with RawConnection(bounded, window=1 << 30, initial_window_size=1 << 24) as connection:
             for _ in range(10):
                 stream = connection.begin(RANGE)
@@ -454,7 +484,12 @@ def test_a_client_that_dies_amid_a_large_request(bounded):
 
 def test_metadata_of_every_kind(server, client):
     """Odd but legal metadata does no harm."""
-    metadata = [("hasleader", "true"), ("client-api-version", "3.5"), ("x-bin", bytes(range(256))), ("x-long", "v" * 4000)]
+    metadata = [
+        ("hasleader", "true"),
+        ("client-api-version", "3.5"),
+        ("x-bin", bytes(range(256))),
+        ("x-long", "v" * 4000),
+    ]
     client.kv.Range(pb.RangeRequest(key=b"key"), metadata=metadata, timeout=20)
     try:
         client.kv.Range(pb.RangeRequest(key=b"key"), metadata=[("x-huge", "v" * 200_000)], timeout=20)

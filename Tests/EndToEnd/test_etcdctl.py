@@ -51,9 +51,7 @@ def test_get_as_json_and_fields(etcdctl):
     etcdctl("put", "key", "one")
     etcdctl("put", "key", "two")
     answer = etcdctl("get", "key", "-w", "json").json
-    assert answer["kvs"] == [
-        {"key": "a2V5", "create_revision": 2, "mod_revision": 3, "version": 2, "value": "dHdv"}
-    ]
+    assert answer["kvs"] == [{"key": "a2V5", "create_revision": 2, "mod_revision": 3, "version": 2, "value": "dHdv"}]
     assert answer["count"] == 1
     assert answer["header"]["revision"] == 3
     assert answer["header"]["cluster_id"] and answer["header"]["member_id"] and answer["header"]["raft_term"]
@@ -208,7 +206,9 @@ def test_lease_commands(etcdctl):
     assert etcdctl("lease", "list").stdout == f"found 1 leases\n{lease}\n"
     etcdctl("put", "key", "value", "--lease", lease)
     about = etcdctl("lease", "timetolive", lease, "--keys").stdout
-    assert re.fullmatch(rf"lease {lease} granted with TTL\(100s\), remaining\((100|9\d)s\), attached keys\(\[key\]\)\n", about)
+    assert re.fullmatch(
+        rf"lease {lease} granted with TTL\(100s\), remaining\((100|9\d)s\), attached keys\(\[key\]\)\n", about
+    )
     assert etcdctl("lease", "keep-alive", "--once", lease).stdout == f"lease {lease} keepalived with TTL(100)\n"
     assert etcdctl("lease", "revoke", lease).stdout == f"lease {lease} revoked\n"
     assert etcdctl("get", "key").stdout == ""
@@ -297,7 +297,9 @@ def test_endpoint_health(etcdctl, server):
 def test_endpoint_status(etcdctl, server):
     etcdctl("put", "key", "value")
     (line,) = etcdctl("endpoint", "status").lines
-    endpoint, member, version, size, leader, learner, term, index, applied, errors = (f.strip() for f in line.split(","))
+    endpoint, member, version, size, leader, learner, term, index, applied, errors = (
+        f.strip() for f in line.split(",")
+    )
     assert endpoint == server.url and re.fullmatch(r"3\.\d+\.\d+", version)
     assert (leader, learner, errors) == ("true", "false", "")
     assert int(term) >= 1 and 1 <= int(applied) <= int(index)

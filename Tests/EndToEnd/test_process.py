@@ -16,19 +16,24 @@ from harness.etcdctl import Etcdctl
 from harness.target import berth_binary
 
 berth_only = pytest.mark.berth_only
+LOGGED = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 def run_berth(*arguments, environment=None, timeout=30):
     """Runs the command to its end, which must come by itself."""
     return subprocess.run(
-        [berth_binary(), *arguments], capture_output=True, text=True, timeout=timeout, env=os.environ | (environment or {})
+        [berth_binary(), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | (environment or {}),
     )
 
 
 def one_clear_line(result):
-    """The message of a refused start: a single line on standard error, that names no source file."""
+    """Why a start was refused: one line of the command's own, beside what it may have logged before."""
     assert result.returncode != 0, result
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    lines = [line for line in result.stderr.splitlines() if line.strip() and not LOGGED.match(line)]
     assert len(lines) == 1, result.stderr
     assert ".swift" not in lines[0] and "Fatal error" not in lines[0]
     return lines[0]
@@ -55,7 +60,11 @@ def test_a_restart_keeps_everything(server, client):
     with server.client() as client:
         assert everything(client) == before
         header = client.range(b"x").header
-        assert (header.revision, header.cluster_id, header.member_id) == (revision, identity.cluster_id, identity.member_id)
+        assert (header.revision, header.cluster_id, header.member_id) == (
+            revision,
+            identity.cluster_id,
+            identity.member_id,
+        )
         assert header.raft_term >= identity.raft_term
         assert client.prefix(b"key/", revision=150).kvs == past
         with pytest.raises(grpc.RpcError):
@@ -207,7 +216,8 @@ def test_a_taken_port(new_server, tmp_path):
                 server.start()
             return
         result = run_berth(*server.command()[1:])
-        assert str(server.port) in one_clear_line(result)
+        line = one_clear_line(result)
+        assert str(server.port) in line and "in use" in line
 
 
 @berth_only

@@ -90,20 +90,30 @@ struct ServerFixture: Sendable {
         let fixture = try await ServerFixture(configuration, group: group, more: more)
         // Opened before and held over the whole test: a lost connection would end it.
         let held = await fixture.client.stream("/test.Test/EchoStream")
-        try await held.send([1])
-        #expect(try await held.next() == [1])
+        try await fixture.check(held, 1)
         do {
             try await body(fixture)
-            try await held.send([2])
-            #expect(try await held.next() == [2], "the healthy client's stream was hurt")
-            held.finishSending()
-            #expect(try await held.next() == nil)
-            #expect(try await fixture.client.unary("/test.Test/Echo", [3]) == [3])
+            try await fixture.check(held, 2)
+            try await fixture.checkEnd(held)
         } catch {
             await fixture.stop()
             throw error
         }
         await fixture.stop()
+    }
+
+    private func check(_ held: ClientStream, _ byte: UInt8) async throws {
+        try await held.send([byte])
+        let echo = try await held.next()
+        #expect(echo == [byte], "the healthy client's stream was hurt")
+    }
+
+    private func checkEnd(_ held: ClientStream) async throws {
+        held.finishSending()
+        let end = try await held.next()
+        #expect(end == nil)
+        let echo = try await client.unary("/test.Test/Echo", [3])
+        #expect(echo == [3])
     }
 
     private func stop() async {
@@ -113,6 +123,7 @@ struct ServerFixture: Sendable {
 
     /// Waits until the server holds `count` connections; the suite's time limit bounds it.
     func connections(reach count: Int) async {
-        while server.connectionCount != count { await Task.yield() }
+        while server.connectionCount != count, !Task.isCancelled { await Task.yield() }
+        #expect(server.connectionCount == count)
     }
 }

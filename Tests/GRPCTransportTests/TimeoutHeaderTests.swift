@@ -32,7 +32,7 @@ import Testing
             let text = TimeoutHeader.format(.nanoseconds(nanoseconds))
             let back = try #require(parse(text), "\(text)").nanoseconds
             #expect(back >= nanoseconds)
-            #expect(Double(back) <= Double(nanoseconds) * 1.000_001 + 1, "\(text) for \(nanoseconds)")
+            #expect(Double(back) <= Double(nanoseconds) * 1.000_01 + 1, "\(text) for \(nanoseconds)")
         }
     }
 }

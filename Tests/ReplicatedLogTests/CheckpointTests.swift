@@ -8,7 +8,7 @@ struct CheckpointTests {
     let folder = TestFolder()
 
     func configuration(_ entries: Int = 100) -> ReplicatedLogConfiguration {
-        var configuration = ReplicatedLogConfiguration(directory: folder.path, serverID: 1)
+        var configuration = smallConfiguration(folder.path, serverID: 1)
         configuration.snapshotEntries = entries
         configuration.trailingEntries = 1
         return configuration
@@ -34,7 +34,7 @@ struct CheckpointTests {
         #expect(applier.read { $0.sealedOpenBatch } == false)
         let covered = log.status.snapshotIndex.value
         #expect(applier.read { $0.seals.contains(covered) })
-        #expect(segments.contains { $0.hasPrefix("0000000000000001-") } == false, "the first segment is gone: \(segments)")
+        #expect(segments.allSatisfy { !$0.hasPrefix("0000000000000001-") }, "the first segment is gone")
         let entries = applier.entries
         log.stop()
 
@@ -87,7 +87,7 @@ struct CheckpointTests {
         let image = folder.image()
         #expect(image.names.contains { $0.hasPrefix("snapshot") } == false)
 
-        var configuration = ReplicatedLogConfiguration(directory: image.path, serverID: 1)
+        var configuration = smallConfiguration(image.path, serverID: 1)
         configuration.snapshotEntries = 1_000_000
         let second = RecordingApplier()
         let fromImage = ReplicatedLog(configuration, applier: second)

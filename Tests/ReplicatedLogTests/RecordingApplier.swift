@@ -263,6 +263,17 @@ final class TestFolder {
     }
 }
 
+/// Settings with segments so small that many logs fit on a disk at a time.
+func smallConfiguration(
+    _ path: String, serverID: UInt64, appliedIndex: RaftIndex = .zero
+) -> ReplicatedLogConfiguration {
+    var configuration = ReplicatedLogConfiguration(directory: path, serverID: serverID, appliedIndex: appliedIndex)
+    configuration.segmentBytes = 512 << 10
+    configuration.entryBytes = 128 << 10
+    configuration.batchBytes = 128 << 10
+    return configuration
+}
+
 func buffer(_ payload: [UInt8], kind: UInt8 = 1) -> ProposalBuffer {
     ProposalBuffer(kind: kind, payload: payload)
 }

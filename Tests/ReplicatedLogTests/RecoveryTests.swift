@@ -7,11 +7,11 @@ import Vocabulary
 /// What a start finds: images of killed processes, torn writes, damage, wrong folders, failing disks.
 struct RecoveryTests {
     let folder = TestFolder()
-    var configuration: ReplicatedLogConfiguration { ReplicatedLogConfiguration(directory: folder.path, serverID: 1) }
+    var configuration: ReplicatedLogConfiguration { smallConfiguration(folder.path, serverID: 1) }
 
     func replayed(_ folder: TestFolder) throws -> [[UInt8]] {
         let applier = RecordingApplier()
-        let log = ReplicatedLog(ReplicatedLogConfiguration(directory: folder.path, serverID: 1), applier: applier)
+        let log = ReplicatedLog(smallConfiguration(folder.path, serverID: 1), applier: applier)
         try log.start()
         // It must also be able to go on.
         guard case .applied = log.put([0xee]) else { throw ReplicatedLogError.stopped }
@@ -31,7 +31,8 @@ struct RecoveryTests {
         var answered: [[UInt8]] = []
         for _ in 0..<4 {
             for _ in 0..<Int.random(in: 1...60, using: &random) {
-                let payload = [UInt8](repeating: UInt8.random(in: 0...255, using: &random), count: Int.random(in: 0...9_000, using: &random))
+                let byte = UInt8.random(in: 0...255, using: &random)
+                let payload = [UInt8](repeating: byte, count: Int.random(in: 0...9_000, using: &random))
                 #expect(log.put(payload) == .applied(UInt64(answered.count) + 2))
                 answered.append(stored(payload))
             }
@@ -131,11 +132,11 @@ struct RecoveryTests {
         #expect(log.put([1]) == .applied(2))
         log.stop()
         let stranger = ReplicatedLog(
-            ReplicatedLogConfiguration(directory: folder.path, serverID: 2), applier: RecordingApplier())
+            smallConfiguration(folder.path, serverID: 2), applier: RecordingApplier())
         #expect(throws: ReplicatedLogError.notVoter(serverID: 2)) { try stranger.start() }
         stranger.stop()
         let ahead = ReplicatedLog(
-            ReplicatedLogConfiguration(directory: folder.path, serverID: 1, appliedIndex: RaftIndex(3)),
+            smallConfiguration(folder.path, serverID: 1, appliedIndex: RaftIndex(3)),
             applier: RecordingApplier())
         #expect(throws: ReplicatedLogError.behindStore(last: RaftIndex(2), applied: RaftIndex(3))) { try ahead.start() }
         ahead.stop()

@@ -8,7 +8,7 @@ import Vocabulary
 /// One voter on a real folder: order, contexts, restarts, bounds and stopping.
 struct SingleVoterTests {
     let folder = TestFolder()
-    var configuration: ReplicatedLogConfiguration { ReplicatedLogConfiguration(directory: folder.path, serverID: 7) }
+    var configuration: ReplicatedLogConfiguration { smallConfiguration(folder.path, serverID: 7) }
 
     @Test func `each proposal is applied once, with its own context, in its thread's order`() throws {
         let applier = RecordingApplier()
@@ -55,7 +55,8 @@ struct SingleVoterTests {
             try log.start()
             #expect(applier.payloads == sent)
             for _ in 0..<50 {
-                let length = Int.random(in: 0...40, using: &random) * (Int.random(in: 0...9, using: &random) == 0 ? 1000 : 1)
+                let scale = Int.random(in: 0...9, using: &random) == 0 ? 1_000 : 1
+                let length = scale * Int.random(in: 0...40, using: &random)
                 let payload = (0..<length).map { _ in UInt8.random(in: 0...255, using: &random) }
                 #expect(log.put(payload) == .applied(UInt64(sent.count) + 2))
                 sent.append(stored(payload))

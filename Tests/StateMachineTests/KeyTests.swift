@@ -1,5 +1,6 @@
 import EtcdAPI
 import StateMachine
+import Store
 import Testing
 import Vocabulary
 
@@ -116,18 +117,18 @@ import Vocabulary
 
     @Test func `an entry of an unknown kind or with a broken message stops the member`() throws {
         let machine = try Machine()
-        #expect(throws: (any Error).self) {
-            try Bytes([99]).withUnsafeBytes { bytes in
-                _ = try machine.machine.apply(bytes, index: RaftIndex(1), term: Machine.term)
+        #expect(throws: StoreError.self) { try machine.applyOpen(.put, [0x0a, 9]) }
+        #expect(throws: StoreError.self) {
+            try Bytes([99]).withUnsafeBytes {
+                _ = try machine.machine.apply($0, index: RaftIndex(2), term: Machine.term)
             }
         }
-        #expect(throws: (any Error).self) { _ = try machine.applyOpen(.put, [0x0a, 9]) }
     }
 
     @Test func `an identity entry of another cluster stops the member, its own passes`() throws {
         let machine = try Machine()
         #expect(try machine.apply(.identity, Machine.identity.encoded()).isEmpty)
         let foreign = MemberIdentity(clusterID: 1, memberID: 2).encoded()
-        #expect(throws: (any Error).self) { _ = try machine.applyOpen(.identity, foreign) }
+        #expect(throws: StoreError.self) { _ = try machine.applyOpen(.identity, foreign) }
     }
 }

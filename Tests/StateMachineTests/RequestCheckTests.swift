@@ -80,13 +80,15 @@ import Testing
     }
 
     @Test func `costs are those etcd reckons`() throws {
-        let request = PutMessage("key", "value").encoded
-        try request.withUnsafeBytes { #expect(RequestCheck.quotaCost(try PutRequestView($0)) == 264) }
-        let txn = TxnMessage(
-            success: [put("a"), delete("b")], failure: [put("a"), nested([put("b")], else: [put("b"), put("ccc")])])
-        try txn.encoded.withUnsafeBytes {
-            #expect(RequestCheck.quotaCost(try TxnRequestView($0)) == 257 + 257 + 259)
+        let put = try PutMessage("key", "value").encoded.withUnsafeBytes {
+            RequestCheck.quotaCost(try PutRequestView($0))
         }
+        #expect(put == 264)
+        let message = TxnMessage(
+            success: [self.put("a"), delete("b")],
+            failure: [self.put("a"), nested([self.put("b")], else: [self.put("b"), self.put("ccc")])])
+        let txn = try message.encoded.withUnsafeBytes { RequestCheck.quotaCost(try TxnRequestView($0)) }
+        #expect(txn == 257 + 257 + 259)
     }
 
     @Test(arguments: Seeds.all)

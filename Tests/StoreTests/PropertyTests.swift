@@ -22,12 +22,12 @@ func boundaryKeys() -> [[UInt8]] {
     @Test(arguments: Seeds.all)
     func `a store is its model through seals, flushes, compactions, restarts and crashes`(seed: UInt64) throws {
         let keys = (0..<40).map { "key\($0)".bytes } + boundaryKeys().filter { $0.count < 1_000 && $0.count % 3 == 0 }
-        try live(seed: seed, keys: keys, sessions: 6, batches: 120, readers: 2)
+        try live(seed: seed, keys: keys, sessions: 5, batches: 80, readers: 2)
     }
 
     @Test(arguments: Seeds.all)
     func `keys of every length stand in one order through all layers`(seed: UInt64) throws {
-        try live(seed: seed, keys: boundaryKeys(), sessions: 3, batches: 80, readers: 1)
+        try live(seed: seed, keys: boundaryKeys(), sessions: 3, batches: 60, readers: 1)
     }
 
     private func live(seed: UInt64, keys: [[UInt8]], sessions: Int, batches: Int, readers: Int) throws {

@@ -16,8 +16,10 @@ import Vocabulary
     let folder = try TestFolder()
     let store = try Store.open(folder.configuration())
     let first = try store.writer.put("k".bytes, "v".bytes, at: Revision(2))
-    #expect(first == KeyRecord(
-        createRevision: Revision(2), modRevision: Revision(2), modSub: 0, version: 1, lease: .none))
+    #expect(
+        first
+            == KeyRecord(
+                createRevision: Revision(2), modRevision: Revision(2), modSub: 0, version: 1, lease: .none))
     #expect(try store.writer.view.record("k".bytes) == first)
     #expect(try store.withSnapshot { try $0.record("k".bytes) } == nil)
     try store.writer.commitNext()

@@ -79,7 +79,6 @@ struct MaintenanceService: Sendable {
                 let compacted = snapshot.compactedRevision
                 // etcd says -1 for a store that was never compacted.
                 response.compactRevision = compacted == .zero ? -1 : compacted.value
-                response.hashRevision = revision.value
             }
             return try EtcdError.encoding { try response.serializedBytes() }
         }

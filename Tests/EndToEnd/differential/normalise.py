@@ -5,8 +5,11 @@ Ever:
 - Lease ids that the server picked (asked for with ID 0): each side's is replaced by a common symbol.
 - Remaining time to live of a lease: read at different moments; may differ by SLACK_SECONDS.
 - Order of LeaseTimeToLive's keys and of LeaseLeases among leases that fall due within moments of each other.
+- HashKVResponse.hash_revision, a field of 3.6: may be absent, else it must be the revision that was hashed.
 - Order of results within one value of the sort target, which is unspecified; with a limit, which of the last such
   group made it into the answer.
+- etcd keeps the id of a watch that it cancelled as compacted taken until the stream ends. So a watch from a compacted
+  revision never asks for an id of its own, and no other asks for the id that it got.
 - etcd forgets, at a restart, leases whose id is negative or the largest of all (it reads them back by a range that ends
   before those). So none is alive when both are restarted.
 
@@ -30,6 +33,8 @@ class Peer:
     drops_tombstone_at_compact_revision: bool
     # 3.4 answers Alarm without a header, later versions with one. The header is left out of that comparison.
     alarm_without_header: bool
+    # Early versions refuse HashKV at the compact revision itself, which Range and Watch allow. It is not asked for.
+    refuses_hash_at_compact_revision: bool
     # Before 3.5.8 a progress request is answered at once, later only when all watches of the stream are in sync. So it
     # is sent only when they are, and repeated until answered.
     # Before 3.5.24 a negative start_revision is taken for a compacted one. None is drawn.
@@ -40,6 +45,7 @@ def peer_for(version):
     return Peer(
         drops_tombstone_at_compact_revision=parts < (3, 5, 18),
         alarm_without_header=parts < (3, 5),
+        refuses_hash_at_compact_revision=parts < (3, 5, 5),
     )
 
 
@@ -134,6 +140,9 @@ class Identity:
             ids = sorted(self.symbols.get(status.ID, status.ID) for status in answer.leases)
             for status, id in zip(answer.leases, ids):
                 status.ID = id
+        elif isinstance(answer, pb.HashKVResponse):
+            if answer.hash_revision == (request.revision if request.revision > 0 else answer.header.revision):
+                answer.hash_revision = 0
         elif hasattr(answer, "ID"):
             answer.ID = self.symbols.get(answer.ID, answer.ID)
         return answer

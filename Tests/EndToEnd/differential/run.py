@@ -93,6 +93,7 @@ class Run:
         create = pb.WatchCreateRequest(key=b"\0", range_end=b"\0", prev_kv=True)
         self.compare_created(HISTORY, create)
         self.history_seen = 0
+        self.stale = set()  # (stream, id) of watches that were cancelled as compacted.
 
     def restart(self, kill):
         """Both servers end and go on from their data; watches end with them. Every other time the subject is killed.
@@ -167,6 +168,8 @@ class Run:
 
     def do_hash(self):
         revision = self.draw.any_revision()
+        if revision == self.draw.compacted and self.rules.refuses_hash_at_compact_revision:
+            revision = 0
         live = self.both("kv.Range", pb.RangeRequest(key=b"\0", range_end=b"\0", count_only=True, revision=revision))
         # With no key alive, what compaction has already taken away shows in the hash. And ids of picked leases are
         # part of the hashed values, so once keys carry those, the hashes are bound to differ.
@@ -263,6 +266,9 @@ class Run:
         request = self.draw.watch(used)
         at_tombstone = request.start_revision == self.draw.compacted and self.draw.compacted > 0
         self.sync()
+        compacted = 0 < request.start_revision < self.draw.compacted
+        if compacted or (stream, request.watch_id) in self.stale:
+            request.watch_id = 0
         if at_tombstone and self.rules.drops_tombstone_at_compact_revision:
             if request.start_revision in self.history.deleted_at:
                 request.start_revision += 1
@@ -270,9 +276,10 @@ class Run:
         if created.canceled:
             self.errors[f"watch refused: {created.cancel_reason}"] += 1
             return
-        if 0 < request.start_revision < self.draw.compacted:
+        if compacted:
             self.what = ("watch from a compacted revision", request)
             self.compare_control(stream)
+            self.stale.add((stream, created.watch_id))
             self.errors["watch cancelled: compacted"] += 1
             return
         live = request.start_revision == 0 or request.start_revision > created.header.revision

@@ -74,8 +74,6 @@ class Server:
                 "initial-cluster": f"{self.name}={peer}",
                 "logger": "zap",
                 "log-level": self.log_level or "warn",
-                "heartbeat-interval": "50",  # A single member elects itself sooner.
-                "election-timeout": "500",
             }
             command = [binary]
         flags |= {"name": self.name, "data-dir": str(self.data_dir), "listen-client-urls": self.url}
@@ -86,9 +84,7 @@ class Server:
 
     def environment(self):
         return {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("ETCD_", "ETCDCTL_", "BERTH_"))
+            name: value for name, value in os.environ.items() if not name.startswith(("ETCD_", "ETCDCTL_", "BERTH_"))
         }
 
     def launch(self):
@@ -134,6 +130,8 @@ class Server:
 
     def log(self):
         """What the process has printed since its last start."""
+        if not self.log_path.exists():
+            return ""
         with open(self.log_path, "rb") as log:
             log.seek(self._log_start)
             return log.read()[-20_000:].decode(errors="replace")
