@@ -65,7 +65,7 @@ let package = Package(
         tests("GRPCTransportTests", ["GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("StoreTests", ["Store", "Vocabulary", "TestSupport"]),
-        tests("ReplicatedLogTests", ["ReplicatedLog", "Vocabulary", "TestSupport"]),
+        tests("ReplicatedLogTests", ["CRaft", "ReplicatedLog", "Vocabulary", "TestSupport"]),
         tests("StateMachineTests", ["StateMachine", "Store", "EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("ServerTests", ["Server", "Store", "EtcdAPI", "Vocabulary", "TestSupport", protobuf]),
     ]

@@ -13,7 +13,7 @@ package struct ConnectionPolicy {
     private let configuration: ServerConfiguration
 
     /// CONTINUATION frames in a row, whatever they hold; a header list within bounds needs no more.
-    package static let maxContinuations = 8
+    package static let maxContinuations = 6
     /// Without a call pings must be this far apart, unless the configuration permits them.
     private static let minIdlePingInterval = TimeAmount.hours(2)
 
@@ -46,7 +46,7 @@ package struct ConnectionPolicy {
         case NGHTTP2_SETTINGS.rawValue: flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0
         case NGHTTP2_DATA.rawValue: length == 0 && flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) == 0
         case NGHTTP2_PRIORITY.rawValue: true
-        default: type > UInt8(NGHTTP2_CONTINUATION.rawValue)
+        default: false
         }
     }
 }

@@ -92,9 +92,10 @@ public final class GRPCServer: Sendable {
         let abort = deadline.map { deadline in
             loops.values.map { loop in loop.eventLoop.scheduleTask(deadline: deadline) { loop.abort() } }
         }
-        for loop in loops.values {
-            // A connection's end is not an error here.
-            try? await loop.eventLoop.flatSubmit { loop.drain() }.get()
+        // All loops begin at once; none waits for the calls of another.
+        let drained = loops.values.map { loop in loop.eventLoop.flatSubmit { loop.drain() } }
+        for loop in drained {
+            try? await loop.get()  // A connection's end is not an error here.
         }
         for task in abort ?? [] { task.cancel() }
     }

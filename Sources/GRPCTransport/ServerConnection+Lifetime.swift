@@ -104,6 +104,7 @@ extension ServerConnection {
         guard !isDraining, let session, let context else { return }
         isDraining = true
         nghttp2_submit_shutdown_notice(session)
+        flush()  // nghttp2 sends pings before anything else, and this one must come after the notice.
         nghttp2_submit_ping(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), Self.drainPing)
         setNeedsFlush()
         context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { self.sendFinalGoaway() }

@@ -10,6 +10,10 @@ import Store
 import Synchronization
 import Vocabulary
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// One member: opens the store, replays the log, serves clients until told to stop, and closes everything in the
 /// order that loses nothing.
 ///
@@ -90,21 +94,22 @@ public final class BerthServer: Service {
                         http1: { endpoints.respond(to: $0) }, configuration: configuration, logger: logger))
             } catch {
                 for server in servers { await server.shutdownGracefully(deadline: .now()) }
+                let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
                 throw ServerStartError(
-                    description: "cannot listen on \(url): \(error); choose another address with --listen-client-urls")
+                    description: "cannot listen on \(url): \(reason); choose another address with --listen-client-urls")
             }
         }
         return servers
     }
 
-    /// Long-lived streams are ended by the server; everything else may finish.
+    /// Calls without an end of their own are ended by the server; everything else may finish.
     private func drain(_ member: Member, _ servers: [GRPCServer]) async {
         let deadline = NIODeadline.now() + Self.drainTime
-        async let endedStreams: Void = member.endStreams()
+        async let endedCalls: Void = member.endOpenCalls()
         await withTaskGroup(of: Void.self) { tasks in
             for server in servers { tasks.addTask { await server.shutdownGracefully(deadline: deadline) } }
         }
-        await endedStreams
+        await endedCalls
     }
 
     private func close(_ member: Member, _ group: MultiThreadedEventLoopGroup) async throws {

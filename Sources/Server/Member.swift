@@ -136,7 +136,7 @@ struct Member: Sendable {
         let watch = WatchSettings(
             fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead, header: { context.headerTemplate.header(revision: $0, term: context.term) })
         table.streaming("/etcdserverpb.Watch/Watch") { call in
-            WatchStream(call: call, hub: ServerLoop.here.hub, settings: watch).start()
+            WatchStream(call: call, settings: watch).start()
         }
         return table
     }
@@ -154,13 +154,13 @@ struct Member: Sendable {
         if let first = loops.first { _ = LeaseExpiry(context: context).start(on: first) }
     }
 
-    /// Ends the streams that would otherwise keep the server from draining.
-    func endStreams() async {
+    /// Ends the streams and waits that would otherwise keep the server from draining.
+    func endOpenCalls() async {
         for loop in loops {
             do {
-                try await loop.eventLoop.submit { loop.hub.endStreams(GRPCStatus(.stopped)) }.get()
+                try await loop.eventLoop.submit { loop.endOpenCalls(GRPCStatus(.stopped)) }.get()
             } catch {
-                logger.warning("a loop's streams could not be ended", metadata: ["error": "\(error)"])
+                logger.warning("a loop's open calls could not be ended", metadata: ["error": "\(error)"])
             }
         }
     }

@@ -1,5 +1,6 @@
 import DequeModule
 import EtcdAPI
+import GRPCTransport
 import NIOCore
 import NIOPosix
 import StateMachine
@@ -40,12 +41,45 @@ final class ServerLoop: @unchecked Sendable {
         return loop
     }
 
+    // MARK: - Calls without an end of their own
+
+    /// Streams and waits that would keep the server from draining, until they end.
+    private var openEnded: [ObjectIdentifier: any OpenEndedCall] = [:]
+
+    /// Remembers a call to be ended at shutdown.
+    func track(_ call: any OpenEndedCall) {
+        eventLoop.preconditionInEventLoop()
+        openEnded[ObjectIdentifier(call)] = call
+    }
+
+    /// Forgets a call that ended. Harmless when repeated.
+    func untrack(_ call: any OpenEndedCall) {
+        eventLoop.preconditionInEventLoop()
+        openEnded[ObjectIdentifier(call)] = nil
+    }
+
+    /// Ends every such call.
+    func endOpenCalls(_ status: GRPCStatus) {
+        eventLoop.preconditionInEventLoop()
+        for call in Array(openEnded.values) { call.end(status) }
+    }
+
+    // MARK: - Answers
+
     /// Takes what one turn of the log brought: answers to proposals made here, then the turn's events.
     func deliver(_ answers: [ProposalAnswer], _ batch: CommittedBatch?) {
         eventLoop.preconditionInEventLoop()
         for answer in answers { answer.proposal.complete(answer.result) }
         if let batch { hub.deliver(batch) }
     }
+}
+
+/// A call that ends only when its client, or the server's shutdown, ends it.
+///
+/// Isolation: the event loop of its call.
+protocol OpenEndedCall: AnyObject {
+    /// Tells the client and lets go of everything held for it.
+    func end(_ status: GRPCStatus)
 }
 
 /// What became of one proposal.

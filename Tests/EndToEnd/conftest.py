@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import shutil
 
 import pytest
 

@@ -415,7 +415,7 @@ def test_resets_in_the_middle_of_a_response(bounded):
 
 
 def test_answers_that_nobody_reads(bounded):
-    """Eight megabytes each, asked for a hundred times with no window to send them: the server must not hold them all."""
+    """Eight megabytes each, asked for a hundred times with no window to send them: not all may be held."""
     with bounded.client() as client:
         for i in range(8):
             client.put(b"big/%d" % i, b"v" * 1_000_000)
@@ -494,5 +494,5 @@ def test_metadata_of_every_kind(server, client):
     try:
         client.kv.Range(pb.RangeRequest(key=b"key"), metadata=[("x-huge", "v" * 200_000)], timeout=20)
     except grpc.RpcError as error:
-        assert error.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN)  # fmt: skip
+        assert error.code() != grpc.StatusCode.DEADLINE_EXCEEDED, "refused, and at once"
     client.put(b"key")

@@ -1,4 +1,4 @@
-"""What gRPC itself promises: deadlines, cancellation, unknown methods, health, limits; and HTTP/1.1 on the same port."""
+"""What gRPC itself promises: deadlines, unknown methods, health, limits, members; and HTTP/1.1 on the same port."""
 
 import concurrent.futures
 import http.client
@@ -9,6 +9,7 @@ import pytest
 
 from harness.api import pb
 from harness.client import DEADLINE_EXCEEDED, Stream, status
+from harness.wire import RawConnection, message
 
 
 def get(server, path, method="GET"):
@@ -67,6 +68,16 @@ def test_unknown_methods_and_services(client):
     unimplemented = grpc.StatusCode.UNIMPLEMENTED
     assert call("/etcdserverpb.KV/Nothing") == (unimplemented, "unknown method Nothing for service etcdserverpb.KV")
     assert call("/nothing.Nothing/Range") == (unimplemented, "unknown service nothing.Nothing")
+
+
+@pytest.mark.parametrize(
+    "authority", ["127.0.0.1:2379", "localhost", "http://127.0.0.1:2379", "etcd-endpoints://0x1/a", ""]
+)
+def test_clients_name_the_authority_as_they_like(server, authority):
+    """etcd's Go client puts the endpoint there as the user wrote it, scheme and all."""
+    with RawConnection(server) as connection:
+        body = message(pb.PutRequest(key=b"key").SerializeToString())
+        assert connection.call("/etcdserverpb.KV/Put", body, authority=authority).status == 0
 
 
 def test_a_deadline_already_passed(client):

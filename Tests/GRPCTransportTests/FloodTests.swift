@@ -59,7 +59,7 @@ import Testing
         }
     }
 
-    @Test(arguments: ["settings", "priority", "empty data", "unknown"])
+    @Test(arguments: ["settings", "priority", "empty data"])
     func `a flood of frames without work closes the connection`(kind: String) async throws {
         var configuration = ServerConfiguration()
         configuration.idleFrames = (burst: 50, perSecond: 1)
@@ -70,8 +70,7 @@ import Testing
                 switch kind {
                 case "settings": Frames.settings()
                 case "priority": Frames.frame(NGHTTP2_PRIORITY, stream: 1, [0, 0, 0, 0, 9])
-                case "empty data": Frames.data([], stream: 1, endStream: false)
-                default: [0, 0, 0, 99, 0, 0, 0, 0, 1]
+                default: Frames.data([], stream: 1, endStream: false)
                 }
             await peer.flood((0..<200).flatMap { _ in frame })
             await expectCalmed(peer, "too_many_frames")
@@ -109,16 +108,21 @@ import Testing
         configuration.maxConcurrentStreams = 2
         try await ServerFixture.run(configuration) { fixture in
             let peer = try await RawPeer.greeted(fixture.port)
-            let settings = try #require(await peer.frame { $0.isType(NGHTTP2_SETTINGS) && !$0.payload.isEmpty })
-            #expect(settings.payload.prefix(6) == [0, 3, 0, 0, 0, 2])
-            _ = await peer.frame { $0.isType(NGHTTP2_SETTINGS) }
+            // Who knows the bound and breaks it loses the connection; this one has not acknowledged it.
+            peer.acknowledges = false
+            let settings = try #require(await peer.frame(of: NGHTTP2_SETTINGS))
+            let announced = Array(settings.payload.prefix(6))
+            #expect(announced == [0, 3, 0, 0, 0, 2])
             for stream in [UInt32(1), 3, 5] {
                 try await peer.send(Frames.request("/test.Test/ParkStream", stream: stream))
             }
-            let refused = await peer.frame { $0.isType(NGHTTP2_RST_STREAM) }
-            #expect(refused?.stream == 5)
-            #expect(refused?.errorCode == NGHTTP2_REFUSED_STREAM.rawValue)
-            for _ in 0..<2 { try await #require(await fixture.parked.next()).run { $0.finish() } }
+            let refused = try #require(await peer.frame(of: NGHTTP2_RST_STREAM))
+            #expect(refused.stream == 5)
+            #expect(refused.errorCode == NGHTTP2_REFUSED_STREAM.rawValue)
+            for _ in 0..<2 {
+                let parked = try #require(await fixture.parked.next())
+                try await parked.run { $0.finish() }
+            }
             try await peer.send(Frames.request("/test.Test/ParkStream", stream: 7))
             #expect(await fixture.parked.next() != nil)
         }
@@ -126,8 +130,8 @@ import Testing
 
     @Test func `a silent connection is pinged, and closed when it does not answer`() async throws {
         var configuration = ServerConfiguration()
-        configuration.keepaliveInterval = .milliseconds(40)
-        configuration.keepaliveTimeout = .milliseconds(80)
+        configuration.keepaliveInterval = .milliseconds(50)
+        configuration.keepaliveTimeout = .seconds(1)
         try await ServerFixture.run(configuration) { fixture in
             let peer = try await RawPeer.greeted(fixture.port)
             for _ in 0..<3 {

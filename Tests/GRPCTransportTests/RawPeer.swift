@@ -94,6 +94,14 @@ final class RawPeer {
         }
     }
 
+    /// The next frame of one type.
+    func frame(of type: nghttp2_frame_type) async -> ReceivedFrame? {
+        while let next = await frame() {
+            if next.isType(type) { return next }
+        }
+        return nil
+    }
+
     func goaway() async -> ReceivedFrame? { await frame { $0.isType(NGHTTP2_GOAWAY) } }
 }
 

@@ -24,18 +24,44 @@ struct HealthService: Sendable {
         return response
     }
 
-    /// Says how it is and stays open. An unknown name is told so and may become known, as the protocol has it.
     private func watch(_ call: ServerCall) {
-        call.onMessage = { message in
-            do {
-                let request = try Grpc_Health_V1_HealthCheckRequest(serializedBytes: message)
-                var response = Grpc_Health_V1_HealthCheckResponse()
-                response.status = .serviceUnknown
-                call.send(request.service.isEmpty ? state : response)
-            } catch {
-                call.finish(GRPCStatus(EtcdError.malformed(error)))
-            }
+        HealthStream(call: call) { name in
+            guard name.isEmpty else { return .with { $0.status = .serviceUnknown } }
+            return state
+        }.start()
+    }
+}
+
+/// One Watch stream of health: says how it is and stays open. An unknown name is told so, as it may become known.
+///
+/// Isolation: the event loop of its call.
+private final class HealthStream: OpenEndedCall {
+    private let call: ServerCall
+    private let loop: ServerLoop
+    private let state: (_ service: String) -> Grpc_Health_V1_HealthCheckResponse
+
+    init(call: ServerCall, state: @escaping (String) -> Grpc_Health_V1_HealthCheckResponse) {
+        self.call = call
+        self.state = state
+        loop = .here
+    }
+
+    func start() {
+        loop.track(self)
+        call.onMessage = { self.receive($0) }
+        call.onCancel = { _ in self.loop.untrack(self) }
+    }
+
+    func end(_ status: GRPCStatus) {
+        loop.untrack(self)
+        call.finish(status)
+    }
+
+    private func receive(_ message: [UInt8]) {
+        do {
+            call.send(state(try Grpc_Health_V1_HealthCheckRequest(serializedBytes: message).service))
+        } catch {
+            end(GRPCStatus(EtcdError.malformed(error)))
         }
-        call.onCancel = { _ in call.onMessage = nil }
     }
 }

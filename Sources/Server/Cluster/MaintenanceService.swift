@@ -73,7 +73,8 @@ struct MaintenanceService: Sendable {
             try context.store.readingEtcdErrors { snapshot in
                 let revision = decoded.revision == 0 ? snapshot.revision : Revision(decoded.revision)
                 guard revision <= snapshot.revision else { throw EtcdError.futureRevision }
-                guard revision >= snapshot.compactedRevision else { throw EtcdError.compacted }
+                // Nothing is at or below a negative revision: etcd hashes nothing rather than refuse.
+                guard revision < .zero || revision >= snapshot.compactedRevision else { throw EtcdError.compacted }
                 response.hash = try snapshot.hashKV(at: revision)
                 response.header = context.header(revision: snapshot.revision)
                 let compacted = snapshot.compactedRevision

@@ -55,6 +55,8 @@ struct KVService: Sendable {
     private func range(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         do {
             let view = try RequestCheck.range(request)
+            // A client that does not read its answers gets no further ones made.
+            guard call.hasRoom else { return whenRoom(call, [UInt8](request)) }
             guard try !RangePool.isLong(view, context.store) else {
                 return answerOffLoop(call, [UInt8](request)) { context, request throws(EtcdError) in
                     try context.range(try RequestCheck.range(request))
@@ -63,6 +65,13 @@ struct KVService: Sendable {
             call.respond(try context.range(view))
         } catch {
             call.fail(error)
+        }
+    }
+
+    private func whenRoom(_ call: ServerCall, _ request: [UInt8]) {
+        call.onRoom = {
+            call.onRoom = nil
+            request.withUnsafeBytes { self.range(call, $0) }
         }
     }
 

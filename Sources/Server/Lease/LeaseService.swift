@@ -80,8 +80,9 @@ extension ServerContext {
 /// One LeaseKeepAlive stream: an answer a request, in order.
 ///
 /// Isolation: the event loop of its call.
-private final class KeepAliveStream {
+private final class KeepAliveStream: OpenEndedCall {
     private let call: ServerCall
+    private let loop: ServerLoop
     private let context: ServerContext
     /// Answers not yet sent because an earlier one waits for a revoke to be applied; bounded by `maximumWaiting`.
     private var waiting: [Etcdserverpb_LeaseKeepAliveResponse?] = []
@@ -92,9 +93,11 @@ private final class KeepAliveStream {
     init(call: ServerCall, context: ServerContext) {
         self.call = call
         self.context = context
+        loop = .here
     }
 
     func start() {
+        loop.track(self)
         call.onMessage = { self.receive($0) }
         call.onHalfClose = {
             self.isHalfClosed = true
@@ -104,12 +107,13 @@ private final class KeepAliveStream {
     }
 
     private func release() {
+        loop.untrack(self)
         call.onMessage = nil
         call.onHalfClose = nil
         call.onCancel = nil
     }
 
-    private func end(_ status: GRPCStatus) {
+    func end(_ status: GRPCStatus) {
         release()
         call.finish(status)
     }

@@ -23,8 +23,7 @@ struct ElectionService: Sendable {
     private func campaign(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3electionpb_CampaignRequest.self, request, call) else { return }
         context.withSessionLease(decoded.lease, call) { lease in
-            let wait = QueueWait(queue: LeaseQueue(name: [UInt8](decoded.name)), context: context)
-            call.onCancel = { _ in wait.abandon() }
+            let wait = QueueWait(queue: LeaseQueue(name: [UInt8](decoded.name)), call: call, context: context)
             wait.enter(lease: lease, value: [UInt8](decoded.value)) { result in
                 switch result {
                 case .failure(let error): end(call, error)
@@ -48,8 +47,7 @@ struct ElectionService: Sendable {
                 switch result {
                 case .failure(let error): end(call, error)
                 case .success:
-                    call.onCancel = nil
-                    var response = V3electionpb_CampaignResponse()
+                                var response = V3electionpb_CampaignResponse()
                     response.header = entered.header
                     response.leader = key
                     call.respond(response)
@@ -69,7 +67,6 @@ struct ElectionService: Sendable {
     }
 
     private func end(_ call: ServerCall, _ error: EtcdError) {
-        call.onCancel = nil
         call.fail(error.asUnknown)
     }
 

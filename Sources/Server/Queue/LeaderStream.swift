@@ -9,7 +9,7 @@ import Vocabulary
 /// A client that does not keep up skips to the newest state; nothing queues up for it.
 ///
 /// Isolation: the event loop of its call.
-final class LeaderStream {
+final class LeaderStream: OpenEndedCall {
     private let call: ServerCall
     private let context: ServerContext
     private let loop: ServerLoop
@@ -25,6 +25,7 @@ final class LeaderStream {
     }
 
     func start() {
+        loop.track(self)
         call.onMessage = { self.receive($0) }
         call.onRoom = {
             guard self.isStale else { return }
@@ -35,16 +36,19 @@ final class LeaderStream {
     }
 
     private func close() {
+        loop.untrack(self)
         stopWatching()
         call.onMessage = nil
         call.onRoom = nil
         call.onCancel = nil
     }
 
-    private func end(_ error: EtcdError) {
+    func end(_ status: GRPCStatus) {
         close()
-        call.finish(GRPCStatus(error.asUnknown))
+        call.finish(status)
     }
+
+    private func end(_ error: EtcdError) { end(GRPCStatus(error.asUnknown)) }
 
     private func receive(_ message: [UInt8]) {
         guard queue == nil else { return }
@@ -52,8 +56,7 @@ final class LeaderStream {
             let request = try V3electionpb_LeaderRequest(serializedBytes: message)
             queue = LeaseQueue(name: [UInt8](request.name))
         } catch {
-            close()
-            return call.finish(GRPCStatus(EtcdError.malformed(error)))
+            return end(GRPCStatus(EtcdError.malformed(error)))
         }
         follow()
     }

@@ -17,8 +17,7 @@ struct LockService: Sendable {
     private func lock(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3lockpb_LockRequest.self, request, call) else { return }
         context.withSessionLease(decoded.lease, call) { lease in
-            let wait = QueueWait(queue: LeaseQueue(name: [UInt8](decoded.name)), context: context)
-            call.onCancel = { _ in wait.abandon() }
+            let wait = QueueWait(queue: LeaseQueue(name: [UInt8](decoded.name)), call: call, context: context)
             wait.enter(lease: lease, value: []) { result in
                 switch result {
                 case .failure(let error): end(call, .failure(error))
@@ -46,7 +45,6 @@ struct LockService: Sendable {
     }
 
     private func end(_ call: ServerCall, _ result: Result<V3lockpb_LockResponse, EtcdError>) {
-        call.onCancel = nil
         switch result {
         case .success(let response): call.respond(response)
         case .failure(let error): call.fail(error.asUnknown)

@@ -1,5 +1,6 @@
 import EtcdAPI
 import FoundationEssentials
+import GRPCTransport
 import StateMachine
 import Store
 import SwiftProtobuf
@@ -11,7 +12,7 @@ import Vocabulary
 /// Each waiter watches only the key right before its own, so one release wakes one waiter.
 ///
 /// Isolation: the event loop it was made on.
-final class QueueWait {
+final class QueueWait: OpenEndedCall {
     /// What entering the line found.
     struct Entered {
         let key: [UInt8]
@@ -24,6 +25,7 @@ final class QueueWait {
 
     private let context: ServerContext
     private let queue: LeaseQueue
+    private let call: ServerCall
     private let loop: ServerLoop
     private var entered: Entered?
     private var watcher: Watcher?
@@ -31,10 +33,14 @@ final class QueueWait {
     /// Called once when the wait is over; nil afterwards.
     private var completion: ((Result<Etcdserverpb_ResponseHeader, EtcdError>) -> Void)?
 
-    init(queue: LeaseQueue, context: ServerContext) {
+    /// The wait ends with `call`, whatever ends that.
+    init(queue: LeaseQueue, call: ServerCall, context: ServerContext) {
         self.queue = queue
+        self.call = call
         self.context = context
         loop = .here
+        loop.track(self)
+        call.onCancel = { _ in self.abandon() }
     }
 
     // MARK: - Entering
@@ -59,7 +65,9 @@ final class QueueWait {
         txn.failure = [.with { $0.requestRange = get }]
         context.propose(.txn, txn, expecting: Etcdserverpb_TxnResponse.self) { result in
             switch result {
-            case .failure(let error): completion(.failure(error))
+            case .failure(let error):
+                self.release()
+                completion(.failure(error))
             case .success(let response):
                 let earlier = response.succeeded ? nil : response.responses.first?.responseRange.kvs.first
                 let entered = Entered(
@@ -120,6 +128,7 @@ final class QueueWait {
 
     private func finish(_ result: Result<Etcdserverpb_ResponseHeader, EtcdError>) {
         stopWatching()
+        release()
         let completion = completion
         self.completion = nil
         completion?(result)
@@ -136,12 +145,24 @@ final class QueueWait {
 
     // MARK: - Giving up
 
+    /// The server stops: the caller is told and leaves the line, to come back later.
+    func end(_ status: GRPCStatus) {
+        abandon()
+        call.fail(status)
+    }
+
+    private func release() {
+        loop.untrack(self)
+        call.onCancel = nil
+    }
+
     /// Leaves the line at once: the caller was cancelled, timed out or disconnected.
     func abandon() {
         guard !isAbandoned else { return }
         isAbandoned = true
         completion = nil
         stopWatching()
+        release()
         // Not entered yet: the entry's answer leaves then.
         if entered != nil { leave() }
     }

@@ -1,5 +1,4 @@
 import DequeModule
-import GRPCTransport
 import NIOCore
 import StateMachine
 import Store
@@ -27,7 +26,7 @@ final class WatchHub {
     private var behind = Deque<Watcher>()
     private var isReplayScheduled = false
     private var watcherCount = 0
-    /// Open streams, for progress ticks and for shutdown.
+    /// Open streams, for progress ticks.
     private var streams: [ObjectIdentifier: WatchStream] = [:]
 
     /// Every event up to here has been given to the live watches. Means something while there are watches.
@@ -94,11 +93,6 @@ final class WatchHub {
     /// Sends the periodic progress responses.
     func progressTick() {
         for stream in streams.values { stream.progressTick() }
-    }
-
-    /// Ends every stream, at shutdown.
-    func endStreams(_ status: GRPCStatus) {
-        for stream in Array(streams.values) { stream.end(status) }
     }
 
     // MARK: - Live events

@@ -8,11 +8,12 @@ import Vocabulary
 /// One client's Watch stream: its watches by id, and the requests that create, cancel and ask for progress.
 ///
 /// Isolation: the event loop of its call.
-package final class WatchStream {
+package final class WatchStream: OpenEndedCall {
     /// Watches one stream may hold. What is over it is refused, with the reason; the stream goes on.
     static let maximumWatches = 100_000
 
     private let call: ServerCall
+    private let loop: ServerLoop
     private let hub: WatchHub
     private let settings: WatchSettings
     private var watchers: [Int64: Watcher] = [:]
@@ -22,14 +23,16 @@ package final class WatchStream {
     private var parked: [Watcher] = []
     private var isOpen = true
 
-    init(call: ServerCall, hub: WatchHub, settings: WatchSettings) {
+    init(call: ServerCall, settings: WatchSettings) {
         self.call = call
-        self.hub = hub
+        loop = .here
+        hub = loop.hub
         self.settings = settings
     }
 
     /// Starts serving. The call keeps the stream alive through its callbacks until it ends.
     func start() {
+        loop.track(self)
         hub.open(self)
         call.onMessage = { self.receive($0) }
         // A client that only half-closes goes on receiving events, as with etcd.
@@ -50,6 +53,7 @@ package final class WatchStream {
     private func close() {
         guard isOpen else { return }
         isOpen = false
+        loop.untrack(self)
         hub.close(self)
         for watcher in watchers.values { hub.remove(watcher) }
         watchers = [:]

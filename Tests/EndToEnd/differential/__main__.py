@@ -1,6 +1,7 @@
 """Command line: starts both servers, runs the sequence, prints what was compared.
 
-The servers are `--subject` and `--peer`: `berth` (binary in BERTH_BIN), `etcd` (Debian's) or the path of an etcd binary.
+The servers are `--subject` and `--peer`: `berth` (binary in BERTH_BIN), `etcd` (Debian's), or the path of an etcd
+binary.
 """
 
 import argparse
@@ -64,9 +65,7 @@ def compare(arguments, seed, path):
         print(error or type(error).__name__)
         for server in servers:
             if server.process is not None and not server.is_running():
-                print(
-                    f"{server.kind} has died with {server.process.returncode}; the end of its log:\n{server.log()[-4000:]}"
-                )
+                print(f"{server.kind} has died with {server.process.returncode}; its log ends:\n{server.log()[-4000:]}")
     except Exception:
         failed = 1
         print(f"\nerror at operation {run.number} with seed {seed}:")

@@ -184,14 +184,23 @@ class Run:
             alarms = side.client.maintenance.Alarm(pb.AlarmRequest())
             members = side.client.cluster.MemberList(pb.MemberListRequest(linearizable=True))
             answer = side.client.maintenance.Status(pb.StatusRequest())
-            member = members.members[0]
-            shapes.append((
-                list(alarms.alarms), self.rules.alarm_without_header or alarms.header.revision,
-                len(members.members), member.ID == side.identity.member_id, member.name, list(member.clientURLs) == [side.server.url],
-                member.isLearner, members.header.revision, members.header.cluster_id == side.identity.cluster_id,
-                answer.header.revision, answer.leader == side.identity.member_id, answer.raftTerm > 0, answer.raftIndex > 0,
-                answer.raftAppliedIndex > 0, answer.dbSize > 0, answer.dbSizeInUse > 0, list(answer.errors), answer.isLearner,
-            ))  # fmt: skip
+            shapes.append(
+                {
+                    "alarms": list(alarms.alarms),
+                    "revision of Alarm": self.rules.alarm_without_header or alarms.header.revision,
+                    "revision of MemberList": members.header.revision,
+                    "cluster of MemberList": members.header.cluster_id == side.identity.cluster_id,
+                    "members": [
+                        (m.ID == side.identity.member_id, m.name, list(m.clientURLs) == [side.server.url], m.isLearner)
+                        for m in members.members
+                    ],
+                    "revision of Status": answer.header.revision,
+                    "leads itself": answer.leader == side.identity.member_id,
+                    "raft": (answer.raftTerm > 0, answer.raftIndex > 0, answer.raftAppliedIndex > 0),
+                    "sizes": (answer.dbSize > 0, answer.dbSizeInUse > 0),
+                    "errors and learner": (list(answer.errors), answer.isLearner),
+                }
+            )
         if shapes[0] != shapes[1]:
             self.differ(*shapes)
 

@@ -1,4 +1,4 @@
-"""A gRPC client for tests: every method of every service, a few shorthands, and streams whose answers can be awaited."""
+"""A gRPC client for tests: every method of every service, shorthands, and streams whose answers can be awaited."""
 
 import queue
 import threading

@@ -31,12 +31,12 @@ def message(body, length=None, compressed=0):
     return struct.pack(">BI", compressed, len(body) if length is None else length) + body
 
 
-def request_headers(path, method="POST", content_type="application/grpc", extra=()):
+def request_headers(path, method="POST", content_type="application/grpc", authority="127.0.0.1", extra=()):
     return [
         (":method", method),
         (":scheme", "http"),
         (":path", path),
-        (":authority", "127.0.0.1"),
+        (":authority", authority),
         ("content-type", content_type),
         ("te", "trailers"),
         *extra,
