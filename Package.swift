@@ -62,7 +62,7 @@ let package = Package(
         .executableTarget(
             name: "BerthCommand", dependencies: ["Server", arguments, logging, lifecycle], swiftSettings: settings),
         tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
-        tests("GRPCTransportTests", ["GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
+        tests("GRPCTransportTests", ["CNghttp2", "GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("StoreTests", ["Store", "Vocabulary", "TestSupport"]),
         tests("ReplicatedLogTests", ["CRaft", "ReplicatedLog", "Vocabulary", "TestSupport"]),

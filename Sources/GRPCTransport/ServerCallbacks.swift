@@ -29,6 +29,9 @@ enum ServerCallbacks {
         guard nghttp2_option_new(&option) == 0, let option else { return nil }
         nghttp2_option_set_no_auto_window_update(option, 1)
         nghttp2_option_set_no_closed_streams(option, 1)
+        // nghttp2 resets a request whose `:authority` is empty or a URL, which is what etcd's clients send. `RequestHead`
+        // judges the headers gRPC needs instead, and ignores the rest.
+        nghttp2_option_set_no_http_messaging(option, 1)
         // Answers to settings and pings that a peer does not read may pile up this far.
         nghttp2_option_set_max_outbound_ack(option, 500)
         nghttp2_option_set_max_settings(option, 32)

@@ -9,14 +9,16 @@ extension Snapshot {
     /// the newest live version of their key at `revision`; when no key at all is live then, when compaction keeps
     /// them. What has been removed physically so far makes no difference.
     public func hashKV(at revision: Revision) throws -> UInt32 {
+        var checksum = CRC32C()
+        checksum.add(Array("key".utf8))
+        // Nothing stands at a negative revision, and etcd hashes nothing rather than refuse.
+        guard revision >= .zero else { return checksum.value }
         try checkReadable(revision)
         var hasLiveKeys = false
         try forEachKey(in: .all, at: revision) { _, _ in
             hasLiveKeys = true
             return .stop
         }
-        var checksum = CRC32C()
-        checksum.add(Array("key".utf8))
         try walkRevisions(from: .zero, through: revision) { change in
             let isOld = compactedRevision > .zero && change.revision <= compactedRevision
             if isOld, try !isKept(change, at: hasLiveKeys ? revision : nil) { return .next }
