@@ -77,7 +77,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         } catch {
             return fail("a batch could not be committed: \(error)")
         }
-        if !batch.leaseChanges.isEmpty { leases.follow(batch.leaseChanges, now: LeaseKeeper.now()) }
+        if !batch.leaseChanges.isEmpty { leases.follow(batch.leaseChanges) }
         let hasRevisions = batch.lastRevision >= batch.firstRevision
         for loop in loops {
             let wantsEvents = hasRevisions && interest.wants(loop.number)

@@ -108,8 +108,7 @@ struct Member: Sendable {
             ])
         // A restart gives every lease its full time again; replayed grants are on the clock already.
         keeper.follow(
-            machine.leases.all().map { .granted($0.id, timeToLiveSeconds: $0.timeToLiveSeconds) },
-            now: LeaseKeeper.now())
+            machine.leases.all().map { .granted($0.id, timeToLiveSeconds: $0.timeToLiveSeconds) })
         let context = ServerContext(
             store: store, log: log, machine: machine, keeper: keeper, settings: settings,
             rangePool: RangePool(threads: max(2, System.coreCount / 2)))

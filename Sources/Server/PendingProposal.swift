@@ -30,12 +30,7 @@ final class PendingProposal: ProposalContext, @unchecked Sendable {
     /// Hands the result to who waits. On the loop.
     func complete(_ result: ApplyResult) {
         if let completion { return completion(result) }
-        guard let call else { return }
-        switch result {
-        case .response(let message): call.respond(message)
-        case .failure(let error): call.fail(GRPCStatus(error))
-        case .skipped: preconditionFailure("an entry proposed by this process was applied before it was proposed")
-        }
+        call?.answer(result)
     }
 
     func proposalFailed(_ error: ProposalError) {
@@ -56,6 +51,17 @@ extension EtcdError {
         case .notLeader: self = .noLeader
         case .stopped: self = .stopped
         case .io: self = .stopped
+        }
+    }
+}
+
+extension ServerCall {
+    /// Passes on what became of an entry, or of a read elsewhere.
+    func answer(_ result: ApplyResult) {
+        switch result {
+        case .response(let message): respond(message)
+        case .failure(let error): fail(GRPCStatus(error))
+        case .skipped: preconditionFailure("an entry proposed by this process was applied before it was proposed")
         }
     }
 }

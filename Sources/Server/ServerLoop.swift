@@ -17,6 +17,7 @@ final class ServerLoop: @unchecked Sendable {
     /// Place among the server's loops, from 0.
     let number: Int
     let hub: WatchHub
+    let gate = AnswerGate()
 
     /// The loop that runs the current thread.
     private static let current = ThreadSpecificVariable<ServerLoop>()
@@ -45,11 +46,16 @@ final class ServerLoop: @unchecked Sendable {
 
     /// Streams and waits that would keep the server from draining, until they end.
     private var openEnded: [ObjectIdentifier: any OpenEndedCall] = [:]
+    /// Set at shutdown: what opens now ends at once.
+    private var endingStatus: GRPCStatus?
 
     /// Remembers a call to be ended at shutdown.
     func track(_ call: any OpenEndedCall) {
         eventLoop.preconditionInEventLoop()
         openEnded[ObjectIdentifier(call)] = call
+        guard let endingStatus else { return }
+        // Not within the call's own start.
+        eventLoop.assumeIsolated().execute { call.end(endingStatus) }
     }
 
     /// Forgets a call that ended. Harmless when repeated.
@@ -61,6 +67,7 @@ final class ServerLoop: @unchecked Sendable {
     /// Ends every such call.
     func endOpenCalls(_ status: GRPCStatus) {
         eventLoop.preconditionInEventLoop()
+        endingStatus = status
         for call in Array(openEnded.values) { call.end(status) }
     }
 

@@ -60,6 +60,29 @@ final class ServerContext: Sendable {
             context: PendingProposal(answering: call, on: .here))
     }
 
+    /// Like `propose`, for requests that may be answered with far more bytes than they have.
+    func proposeGated(_ kind: CommandKind, _ payload: [UInt8], answering call: ServerCall) {
+        let gate = ServerLoop.here.gate
+        gate.admit(call) {
+            self.propose(kind, payload) { result in
+                gate.finished()
+                call.answer(result)
+            }
+        }
+    }
+
+    /// Answers a call with what `work` makes on a pool thread.
+    func answer(_ call: ServerCall, _ work: @escaping @Sendable (ServerContext) throws(EtcdError) -> [UInt8]) {
+        let loop = ServerLoop.here
+        loop.gate.admit(call) {
+            let answer = PendingProposal(on: loop) { result in
+                loop.gate.finished()
+                call.answer(result)
+            }
+            self.rangePool.run(self, answer, work)
+        }
+    }
+
     /// Proposes a request; `completion` runs on the calling event loop.
     func propose(
         _ kind: CommandKind, _ payload: [UInt8], _ completion: @escaping (ApplyResult) -> Void
@@ -74,10 +97,11 @@ final class ServerContext: Sendable {
         _ completion: @escaping (Result<Response, EtcdError>) -> Void
     ) {
         let payload: [UInt8]
-        do {
-            payload = try request.serializedBytes()
+        do throws(EtcdError) {
+            payload = try EtcdError.encoding { try request.serializedBytes() }
+            try check(kind, payload)
         } catch {
-            preconditionFailure("a message made here always encodes: \(error)")
+            return completion(.failure(error))
         }
         propose(kind, payload) { result in
             switch result {
@@ -92,11 +116,47 @@ final class ServerContext: Sendable {
             }
         }
     }
+
+    /// What a client's own request of this kind would be checked for.
+    private func check(_ kind: CommandKind, _ payload: [UInt8]) throws(EtcdError) {
+        let outcome: Result<Void, EtcdError> = payload.withUnsafeBytes { buffer in
+            do throws(EtcdError) {
+                return .success(try check(kind, buffer))
+            } catch {
+                return .failure(error)
+            }
+        }
+        try outcome.get()
+    }
+
+    private func check(_ kind: CommandKind, _ payload: UnsafeRawBufferPointer) throws(EtcdError) {
+        switch kind {
+        case .txn:
+            try quota.admit(
+                RequestCheck.quotaCost(try RequestCheck.txn(payload, limits: limits, alarms: alarms)), self)
+        case .put:
+            try quota.admit(
+                RequestCheck.quotaCost(try RequestCheck.put(payload, limits: limits, alarms: alarms)), self)
+        case .leaseGrant:
+            _ = try RequestCheck.leaseGrant(payload, alarms: alarms)
+            try quota.admit(RequestCheck.leaseQuotaCost, self)
+        case .deleteRange: _ = try RequestCheck.deleteRange(payload, limits: limits, alarms: alarms)
+        case .compaction: _ = try RequestCheck.compaction(payload, alarms: alarms)
+        case .leaseRevoke: _ = try RequestCheck.leaseRevoke(payload, alarms: alarms)
+        case .alarm: _ = try RequestCheck.alarm(payload)
+        case .identity: break
+        }
+    }
 }
 
 extension EtcdError {
     /// Something in this server contradicts itself.
     static func internalError(_ what: String) -> EtcdError { EtcdError(code: 13, message: "berth: \(what)") }
+}
+
+extension GRPCStatus {
+    /// A method that takes one message got none.
+    static let missingRequest = GRPCStatus(.internal, "the request ended without a message; expected one")
 }
 
 /// Decodes a request with its generated type, or fails the call.

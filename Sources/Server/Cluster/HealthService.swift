@@ -38,6 +38,7 @@ struct HealthService: Sendable {
 private final class HealthStream: OpenEndedCall {
     private let call: ServerCall
     private let loop: ServerLoop
+    private var hasRequest = false
     private let state: (_ service: String) -> Grpc_Health_V1_HealthCheckResponse
 
     init(call: ServerCall, state: @escaping (String) -> Grpc_Health_V1_HealthCheckResponse) {
@@ -49,6 +50,9 @@ private final class HealthStream: OpenEndedCall {
     func start() {
         loop.track(self)
         call.onMessage = { self.receive($0) }
+        call.onHalfClose = {
+            if !self.hasRequest { self.end(.missingRequest) }
+        }
         call.onCancel = { _ in self.loop.untrack(self) }
     }
 
@@ -58,6 +62,8 @@ private final class HealthStream: OpenEndedCall {
     }
 
     private func receive(_ message: [UInt8]) {
+        guard !hasRequest else { return }
+        hasRequest = true
         do {
             call.send(state(try Grpc_Health_V1_HealthCheckRequest(serializedBytes: message).service))
         } catch {

@@ -18,7 +18,7 @@ struct MaintenanceService: Sendable {
         table.unary("/etcdserverpb.Maintenance/Status") { call, _ in status(call) }
         table.unary("/etcdserverpb.Maintenance/Alarm") { alarm($0, $1) }
         table.unary("/etcdserverpb.Maintenance/Hash") { call, _ in
-            respondOffLoop(call) { context throws(EtcdError) in
+            context.answer(call) { context throws(EtcdError) in
                 var response = Etcdserverpb_HashResponse()
                 (response.hash, response.header) = try context.store.readingEtcdErrors { snapshot in
                     (try snapshot.hash(), context.header(revision: snapshot.revision))
@@ -68,7 +68,7 @@ struct MaintenanceService: Sendable {
 
     private func hashKV(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(Etcdserverpb_HashKVRequest.self, request, call) else { return }
-        respondOffLoop(call) { context throws(EtcdError) in
+        context.answer(call) { context throws(EtcdError) in
             var response = Etcdserverpb_HashKVResponse()
             try context.store.readingEtcdErrors { snapshot in
                 let revision = decoded.revision == 0 ? snapshot.revision : Revision(decoded.revision)
@@ -83,13 +83,6 @@ struct MaintenanceService: Sendable {
             }
             return try EtcdError.encoding { try response.serializedBytes() }
         }
-    }
-
-    /// Runs a walk over the whole store on a pool thread and answers from the call's loop.
-    private func respondOffLoop(
-        _ call: ServerCall, _ work: @escaping @Sendable (ServerContext) throws(EtcdError) -> [UInt8]
-    ) {
-        context.rangePool.run(context, PendingProposal(answering: call, on: .here), work)
     }
 }
 

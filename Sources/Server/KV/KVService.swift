@@ -22,7 +22,8 @@ struct KVService: Sendable {
         do {
             let view = try RequestCheck.put(request, limits: context.limits, alarms: context.alarms)
             try context.quota.admit(RequestCheck.quotaCost(view), context)
-            context.propose(.put, request, answering: call)
+            guard view.wantsPrevious else { return context.propose(.put, request, answering: call) }
+            context.proposeGated(.put, [UInt8](request), answering: call)
         } catch {
             call.fail(error)
         }
@@ -30,8 +31,9 @@ struct KVService: Sendable {
 
     private func deleteRange(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         do {
-            try RequestCheck.deleteRange(request, limits: context.limits, alarms: context.alarms)
-            context.propose(.deleteRange, request, answering: call)
+            let view = try RequestCheck.deleteRange(request, limits: context.limits, alarms: context.alarms)
+            guard view.wantsPrevious else { return context.propose(.deleteRange, request, answering: call) }
+            context.proposeGated(.deleteRange, [UInt8](request), answering: call)
         } catch {
             call.fail(error)
         }
@@ -42,7 +44,7 @@ struct KVService: Sendable {
             let view = try RequestCheck.txn(request, limits: context.limits, alarms: context.alarms)
             guard view.isReadOnly else {
                 try context.quota.admit(RequestCheck.quotaCost(view), context)
-                return context.propose(.txn, request, answering: call)
+                return context.proposeGated(.txn, [UInt8](request), answering: call)
             }
             try readOnlyTxn(call, request, view)
         } catch {
@@ -56,8 +58,15 @@ struct KVService: Sendable {
         do {
             let view = try RequestCheck.range(request)
             // A client that does not read its answers gets no further ones made.
-            guard call.hasRoom else { return whenRoom(call, [UInt8](request)) }
-            guard try !RangePool.isLong(view, context.store) else {
+            guard call.hasRoom else {
+                let copy = [UInt8](request)
+                call.onRoom = {
+                    call.onRoom = nil
+                    copy.withUnsafeBytes { range(call, $0) }
+                }
+                return
+            }
+            guard try !RangePool.isLong(view.range, context.store) else {
                 return answerOffLoop(call, [UInt8](request)) { context, request throws(EtcdError) in
                     try context.range(try RequestCheck.range(request))
                 }
@@ -68,17 +77,11 @@ struct KVService: Sendable {
         }
     }
 
-    private func whenRoom(_ call: ServerCall, _ request: [UInt8]) {
-        call.onRoom = {
-            call.onRoom = nil
-            request.withUnsafeBytes { self.range(call, $0) }
-        }
-    }
-
     private func readOnlyTxn(
         _ call: ServerCall, _ request: UnsafeRawBufferPointer, _ view: TxnRequestView
     ) throws(EtcdError) {
-        for case .range(let range) in view.success + view.failure where try RangePool.isLong(range, context.store) {
+        let isSmall = view.success.count + view.failure.count <= 2
+        guard isSmall, call.hasRoom, try !view.readsLongRange(context.store) else {
             return answerOffLoop(call, [UInt8](request)) { context, request throws(EtcdError) in
                 try context.readOnlyTxn(
                     try RequestCheck.txn(request, limits: context.limits, alarms: context.alarms))
@@ -92,7 +95,7 @@ struct KVService: Sendable {
         _ call: ServerCall, _ request: [UInt8],
         _ read: @escaping @Sendable (ServerContext, UnsafeRawBufferPointer) throws(EtcdError) -> [UInt8]
     ) {
-        context.rangePool.run(context, PendingProposal(answering: call, on: .here)) { context throws(EtcdError) in
+        context.answer(call) { context throws(EtcdError) in
             let outcome: Result<[UInt8], EtcdError> = request.withUnsafeBytes { buffer in
                 do throws(EtcdError) {
                     return .success(try read(context, buffer))
@@ -124,8 +127,7 @@ struct KVService: Sendable {
                 store.whenPhysicallyCompacted(through: revision) {
                     loop.eventLoop.execute { answer.complete(.skipped) }
                 }
-            case .failure(let error): call.fail(error)
-            case .skipped: preconditionFailure("an entry proposed by this process was applied before it was proposed")
+            case .failure, .skipped: call.answer(result)
             }
         }
     }
@@ -144,6 +146,24 @@ extension ServerContext {
         try store.readingEtcdErrors { snapshot in
             try TxnReader.response(to: request, on: snapshot, template: headerTemplate, term: term)
         }
+    }
+}
+
+extension RangeRequestView {
+    fileprivate var range: KeyRange { KeyRange(key: [UInt8](key), end: [UInt8](rangeEnd)) }
+}
+
+extension TxnRequestView {
+    /// Whether a compare or a range of this read-only transaction walks over many keys.
+    fileprivate func readsLongRange(_ store: Store) throws(EtcdError) -> Bool {
+        for compare in compares {
+            let range = KeyRange(key: [UInt8](compare.key), end: [UInt8](compare.rangeEnd))
+            if try RangePool.isLong(range, store) { return true }
+        }
+        for case .range(let request) in success + failure where try RangePool.isLong(request.range, store) {
+            return true
+        }
+        return false
     }
 }
 

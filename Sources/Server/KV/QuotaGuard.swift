@@ -10,7 +10,7 @@ import Vocabulary
 final class QuotaGuard: Sendable {
     private let store: Store
     private let limitInBytes: Int64
-    private let alarmProposed = Atomic<Bool>(false)
+    private let isProposed = Atomic<Bool>(false)
 
     /// - Parameter limitInBytes: zero or less means without limit.
     init(store: Store, limitInBytes: Int64) {
@@ -22,18 +22,16 @@ final class QuotaGuard: Sendable {
     /// - Throws: `.noSpace` when it does not fit.
     func admit(_ cost: Int, _ context: ServerContext) throws(EtcdError) {
         guard limitInBytes > 0, cost > 0 else { return }
-        guard Int64(store.size().inUseBytes + cost) >= limitInBytes else {
-            return alarmProposed.store(false, ordering: .relaxed)
-        }
+        guard Int64(store.size().inUseBytes + cost) >= limitInBytes else { return }
         raiseAlarm(context)
         throw .noSpace
     }
 
-    /// Proposes the alarm once for each time the quota is met.
+    /// Proposes the alarm unless it is raised, or proposed already.
     private func raiseAlarm(_ context: ServerContext) {
-        guard !alarmProposed.exchange(true, ordering: .relaxed) else { return }
+        guard !context.alarms.contains(.noSpace), !isProposed.exchange(true, ordering: .relaxed) else { return }
         let alarm = AlarmRequestView(
             action: .activate, memberID: context.identity.memberID, alarm: AlarmSet.Kind.noSpace.rawValue)
-        context.propose(.alarm, alarm.encoded()) { _ in }
+        context.propose(.alarm, alarm.encoded()) { _ in self.isProposed.store(false, ordering: .relaxed) }
     }
 }

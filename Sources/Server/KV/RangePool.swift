@@ -19,18 +19,10 @@ final class RangePool: Sendable {
         pool.start()
     }
 
-    /// Whether the range may hold more keys than an event loop should visit. Looks at no more than the bound.
-    static func isLong(_ view: RangeRequestView, _ store: Store) throws(EtcdError) -> Bool {
-        guard !view.rangeEnd.isEmpty else { return false }
-        return try store.readingEtcdErrors { snapshot in
-            var seen = 0
-            let range = KeyRange(key: [UInt8](view.key), end: [UInt8](view.rangeEnd))
-            try snapshot.forEachKey(in: range, at: snapshot.revision) { _, _ in
-                seen += 1
-                return seen > longRangeKeys ? .stop : .next
-            }
-            return seen > longRangeKeys
-        }
+    /// Whether reading the range takes longer than an event loop should. Looks at no more keys than the bound.
+    static func isLong(_ range: KeyRange, _ store: Store) throws(EtcdError) -> Bool {
+        guard !range.isSingleKey else { return false }
+        return try store.readingEtcdErrors { try $0.hasMoreKeys(than: longRangeKeys, in: range) }
     }
 
     /// Works on a pool thread; `answer` completes on its event loop.
@@ -54,4 +46,41 @@ final class RangePool: Sendable {
     }
 
     func shutdown() async throws { try await pool.shutdownGracefully() }
+}
+
+extension ServerContext {
+    /// Reads a range of the store: at once, or on a pool thread when the range is long. `completion` runs on the calling
+    /// event loop, before this returns when the range is short.
+    func read<Value: Sendable>(
+        _ range: KeyRange, _ body: @escaping @Sendable (Snapshot) throws -> Value,
+        completion: @escaping (Result<Value, EtcdError>) -> Void
+    ) {
+        do {
+            guard try RangePool.isLong(range, store) else {
+                return completion(.success(try store.readingEtcdErrors(body)))
+            }
+        } catch {
+            return completion(.failure(error))
+        }
+        let value = LateBound<Box<Value>>()
+        let answer = PendingProposal(on: .here) { result in
+            switch result {
+            case .failure(let error): completion(.failure(error))
+            case .response, .skipped:
+                guard let box = value.value else { preconditionFailure("a read that succeeded has a value") }
+                completion(.success(box.value))
+            }
+        }
+        rangePool.run(self, answer) { context throws(EtcdError) in
+            value.set(Box(try context.store.readingEtcdErrors(body)))
+            return []
+        }
+    }
+}
+
+/// A value behind a reference.
+private final class Box<Value: Sendable>: Sendable {
+    let value: Value
+
+    init(_ value: Value) { self.value = value }
 }

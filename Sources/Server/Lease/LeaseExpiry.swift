@@ -18,7 +18,7 @@ struct LeaseExpiry {
     func start(on loop: ServerLoop) -> RepeatedTask {
         loop.eventLoop.scheduleRepeatedTask(initialDelay: Self.interval, delay: Self.interval) { _ in
             guard context.log.status.isLeader else { return }
-            for id in context.keeper.collectDue(now: LeaseKeeper.now(), limit: Self.revokesPerLook) {
+            for id in context.keeper.collectDue(limit: Self.revokesPerLook) {
                 // Lost proposals are made again by the clock; a lease revoked meanwhile answers "not found".
                 context.propose(.leaseRevoke, LeaseIDRequestView(id: id).encoded()) { _ in }
             }

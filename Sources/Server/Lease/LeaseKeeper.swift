@@ -14,7 +14,18 @@ final class LeaseKeeper: Sendable {
 
     private let clock = Mutex(LeaseClock(retryInterval: retryInterval))
 
-    /// The monotonic clock, as everything about leases reads it.
+    /// What a renewal found.
+    enum Renewal {
+        /// Restarted, with its full time to live in seconds.
+        case renewed(Int64)
+        /// Past its time; its revoke is due or on its way.
+        case expired
+        /// Not on the clock: never granted, revoked, or not yet answered to whoever asked for it.
+        case unknown
+    }
+
+    /// The monotonic clock. Read under the lock wherever it decides something, so that a renewal and an expiry are
+    /// judged in the order in which they came.
     static func now() -> MonotonicInstant {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
@@ -22,8 +33,9 @@ final class LeaseKeeper: Sendable {
     }
 
     /// Follows what a batch of entries did. A granted lease counts from the moment its entry was applied.
-    func follow(_ changes: [LeaseChange], now: MonotonicInstant) {
+    func follow(_ changes: [LeaseChange]) {
         clock.withLock { clock in
+            let now = Self.now()
             for change in changes {
                 switch change {
                 case .granted(let id, let seconds):
@@ -35,29 +47,32 @@ final class LeaseKeeper: Sendable {
         }
     }
 
-    /// - Returns: the full time to live in seconds, or nil when the lease is not known or past its expiry.
-    func renew(_ id: LeaseID, now: MonotonicInstant) -> Int64? {
+    /// Restarts a lease's time if it has not run out.
+    func renew(_ id: LeaseID) -> Renewal {
         clock.withLock { clock in
+            let now = Self.now()
             do throws(LeaseClockError) {
-                return try clock.renew(id, now: now).components.seconds
+                return .renewed(try clock.renew(id, now: now).components.seconds)
             } catch {
                 switch error {
-                case .notFound: return nil
+                case .notFound: return clock.remaining(id, now: now) == nil ? .unknown : .expired
                 }
             }
         }
     }
 
     /// What is left of a lease in whole seconds, rounded down; nil when it is not known.
-    func remainingSeconds(_ id: LeaseID, now: MonotonicInstant) -> Int64? {
-        clock.withLock { $0.remaining(id, now: now)?.components.seconds }
+    func remainingSeconds(_ id: LeaseID) -> Int64? {
+        clock.withLock { $0.remaining(id, now: Self.now())?.components.seconds }
     }
 
     /// All leases, those with the least time left first.
-    func byExpiry() -> [LeaseID] { clock.withLock { $0.byExpiry() } }
+    ///
+    /// Sorts a copy, outside the lock: with many leases call it off the event loops.
+    func byExpiry() -> [LeaseID] { clock.withLock { $0 }.byExpiry() }
 
     /// Leases to propose revoking.
-    func collectDue(now: MonotonicInstant, limit: Int) -> [LeaseID] {
-        clock.withLock { $0.collectDue(now: now, limit: limit) }
+    func collectDue(limit: Int) -> [LeaseID] {
+        clock.withLock { $0.collectDue(now: Self.now(), limit: limit) }
     }
 }

@@ -119,21 +119,12 @@ struct ElectionService: Sendable {
         }
     }
 
-    /// Runs one operation if the leader's key still has the create revision it was entered with.
     private func fenced(
         by leader: V3electionpb_LeaderKey, _ operation: Etcdserverpb_RequestOp,
         _ completion: @escaping (Result<Etcdserverpb_TxnResponse, EtcdError>) -> Void
     ) {
-        guard !leader.key.isEmpty else { return completion(.failure(.emptyKey)) }
-        var unchanged = Etcdserverpb_Compare()
-        unchanged.key = leader.key
-        unchanged.target = .create
-        unchanged.result = .equal
-        unchanged.createRevision = leader.rev
-        var txn = Etcdserverpb_TxnRequest()
-        txn.compare = [unchanged]
-        txn.success = [operation]
-        context.propose(.txn, txn, expecting: Etcdserverpb_TxnResponse.self, completion)
+        context.proposeFenced(
+            key: [UInt8](leader.key), createRevision: Revision(leader.rev), operation, completion)
     }
 
     // MARK: - As an onlooker
@@ -141,19 +132,31 @@ struct ElectionService: Sendable {
     private func leader(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3electionpb_LeaderRequest.self, request, call) else { return }
         let queue = LeaseQueue(name: [UInt8](decoded.name))
-        do {
-            let (head, revision) = try context.store.readingEtcdErrors { snapshot in
-                (try queue.head(in: snapshot), snapshot.revision)
+        let context = context
+        context.read(queue.range) { (try queue.head(in: $0), $0.revision) } completion: { result in
+            do throws(EtcdError) {
+                let (head, revision) = try result.get()
+                guard let head else { throw EtcdError.electionNoLeader }
+                call.respond(try context.leaderResponse(head.keyValue, revision))
+            } catch {
+                call.fail(error.asUnknown)
             }
-            guard let head else { throw EtcdError.electionNoLeader }
+        }
+    }
+}
+
+extension ServerContext {
+    /// What Leader and Observe answer.
+    func leaderResponse(
+        _ keyValue: [UInt8], _ revision: Revision
+    ) throws(EtcdError) -> V3electionpb_LeaderResponse {
+        do {
             var response = V3electionpb_LeaderResponse()
-            response.header = context.header(revision: revision)
-            response.kv = try Mvccpb_KeyValue(serializedBytes: head.keyValue)
-            call.respond(response)
-        } catch let error as EtcdError {
-            call.fail(error.asUnknown)
+            response.header = header(revision: revision)
+            response.kv = try Mvccpb_KeyValue(serializedBytes: keyValue)
+            return response
         } catch {
-            call.fail(EtcdError.internalError("a stored value does not decode: \(error)"))
+            throw .internalError("a stored value does not decode: \(error)")
         }
     }
 }

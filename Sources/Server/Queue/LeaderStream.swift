@@ -27,6 +27,9 @@ final class LeaderStream: OpenEndedCall {
     func start() {
         loop.track(self)
         call.onMessage = { self.receive($0) }
+        call.onHalfClose = {
+            if self.queue == nil { self.end(.missingRequest) }
+        }
         call.onRoom = {
             guard self.isStale else { return }
             self.isStale = false
@@ -39,6 +42,7 @@ final class LeaderStream: OpenEndedCall {
         loop.untrack(self)
         stopWatching()
         call.onMessage = nil
+        call.onHalfClose = nil
         call.onRoom = nil
         call.onCancel = nil
     }
@@ -65,19 +69,17 @@ final class LeaderStream: OpenEndedCall {
     private func follow() {
         guard let queue, call.isActive else { return }
         stopWatching()
-        do {
-            let (head, revision) = try context.store.readingEtcdErrors { snapshot in
-                (try queue.head(in: snapshot), snapshot.revision)
-            }
-            if let head {
-                send(head.keyValue, revision)
-                watchLeader(head.place.key, from: revision.next)
-            } else {
+        context.read(queue.range) { (try queue.head(in: $0), $0.revision) } completion: { result in
+            guard self.call.isActive else { return }
+            switch result {
+            case .success((let head?, let revision)):
+                self.send(head.keyValue, revision)
+                self.watchLeader(head.place.key, from: revision.next)
+            case .success((nil, let revision)):
                 // Any key that appears decides the question anew.
-                watch(queue.range, shape: .noDelete, from: revision.next) { _ in self.follow() }
+                self.watch(queue.range, shape: .noDelete, from: revision.next) { _ in self.follow() }
+            case .failure(let error): self.end(error)
             }
-        } catch {
-            end(error)
         }
     }
 
@@ -114,12 +116,9 @@ final class LeaderStream: OpenEndedCall {
             return
         }
         do {
-            var response = V3electionpb_LeaderResponse()
-            response.header = context.header(revision: revision)
-            response.kv = try Mvccpb_KeyValue(serializedBytes: keyValue)
-            call.send(response)
+            call.send(try context.leaderResponse(keyValue, revision))
         } catch {
-            end(.internalError("a stored value does not decode: \(error)"))
+            end(error)
         }
     }
 }

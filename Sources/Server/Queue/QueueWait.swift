@@ -28,6 +28,8 @@ final class QueueWait: OpenEndedCall {
     private let call: ServerCall
     private let loop: ServerLoop
     private var entered: Entered?
+    /// Whether this call made the place it waits in; a place the lease had before is not this call's to give up.
+    private var ownsPlace = false
     private var watcher: Watcher?
     private var isAbandoned = false
     /// Called once when the wait is over; nil afterwards.
@@ -75,6 +77,7 @@ final class QueueWait: OpenEndedCall {
                     createRevision: Revision(earlier?.createRevision ?? response.header.revision),
                     header: response.header, earlierValue: earlier.map { [UInt8]($0.value) })
                 self.entered = entered
+                self.ownsPlace = response.succeeded
                 if self.isAbandoned { self.leave() } else { completion(.success(entered)) }
             }
         }
@@ -91,16 +94,17 @@ final class QueueWait: OpenEndedCall {
 
     private func step(isFirst: Bool) {
         guard !isAbandoned, let entered else { return }
-        do {
-            let (predecessor, revision) = try context.store.readingEtcdErrors { snapshot in
-                (try queue.predecessor(of: entered.createRevision, in: snapshot), snapshot.revision)
+        let queue = queue
+        context.read(queue.range) { snapshot in
+            (try queue.predecessor(of: entered.createRevision, in: snapshot), snapshot.revision)
+        } completion: { result in
+            guard !self.isAbandoned else { return }
+            switch result {
+            case .success((let predecessor?, let revision)): self.watch(predecessor, from: revision.next)
+            case .success((nil, let revision)):
+                self.finish(.success(isFirst ? entered.header : self.context.header(revision: revision)))
+            case .failure(let error): self.finish(.failure(error))
             }
-            guard let predecessor else {
-                return finish(.success(isFirst ? entered.header : context.header(revision: revision)))
-            }
-            watch(predecessor, from: revision.next)
-        } catch {
-            finish(.failure(error))
         }
     }
 
@@ -167,10 +171,31 @@ final class QueueWait: OpenEndedCall {
         if entered != nil { leave() }
     }
 
+    /// Gives up the place, if it is this call's and still the one it entered.
     private func leave() {
-        guard let entered else { return }
+        guard ownsPlace, let entered else { return }
         var delete = Etcdserverpb_DeleteRangeRequest()
         delete.key = Data(entered.key)
-        context.propose(.deleteRange, delete, expecting: Etcdserverpb_DeleteRangeResponse.self) { _ in }
+        context.proposeFenced(
+            key: entered.key, createRevision: entered.createRevision, .with { $0.requestDeleteRange = delete }
+        ) { _ in }
+    }
+}
+
+extension ServerContext {
+    /// Runs one operation if a key still has the create revision it was entered with: etcd's fencing idiom.
+    func proposeFenced(
+        key: [UInt8], createRevision: Revision, _ operation: Etcdserverpb_RequestOp,
+        _ completion: @escaping (Result<Etcdserverpb_TxnResponse, EtcdError>) -> Void
+    ) {
+        var unchanged = Etcdserverpb_Compare()
+        unchanged.key = Data(key)
+        unchanged.target = .create
+        unchanged.result = .equal
+        unchanged.createRevision = createRevision.value
+        var txn = Etcdserverpb_TxnRequest()
+        txn.compare = [unchanged]
+        txn.success = [operation]
+        propose(.txn, txn, expecting: Etcdserverpb_TxnResponse.self, completion)
     }
 }

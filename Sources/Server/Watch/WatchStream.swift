@@ -20,7 +20,7 @@ package final class WatchStream: OpenEndedCall {
     /// The server's own choice of ids starts at 0, never goes back and skips ids in use.
     private var nextID: Int64 = 0
     /// Watches that wait for room in the stream.
-    private var parked: [Watcher] = []
+    private var parked: [ObjectIdentifier: Watcher] = [:]
     private var isOpen = true
 
     init(call: ServerCall, settings: WatchSettings) {
@@ -57,7 +57,7 @@ package final class WatchStream: OpenEndedCall {
         hub.close(self)
         for watcher in watchers.values { hub.remove(watcher) }
         watchers = [:]
-        parked = []
+        parked = [:]
         call.onMessage = nil
         call.onHalfClose = nil
         call.onRoom = nil
@@ -78,7 +78,7 @@ package final class WatchStream: OpenEndedCall {
     }
 
     /// Keeps a watch until the stream has room again.
-    func park(_ watcher: Watcher) { parked.append(watcher) }
+    func park(_ watcher: Watcher) { parked[ObjectIdentifier(watcher)] = watcher }
 
     func watchCompacted(_ watcher: Watcher, at revision: Revision) {
         watchers[watcher.id] = nil
@@ -93,7 +93,8 @@ package final class WatchStream: OpenEndedCall {
 
     func progressTick() {
         for watcher in watchers.values where watcher.wantsProgress {
-            if watcher.isLive, !watcher.sentSinceTick, hasRoom {
+            let isInFuture = watcher.next > hub.publishedRevision.next
+            if watcher.isLive, !isInFuture, !watcher.sentSinceTick, hasRoom {
                 respond(
                     WatchResponse.encoded(
                         header: settings.header(hub.progress(of: watcher)), watchID: watcher.id))
@@ -103,8 +104,9 @@ package final class WatchStream: OpenEndedCall {
     }
 
     private func roomAgain() {
-        let waiting = parked
-        parked = []
+        call.isReadingPaused = false
+        let waiting = parked.values
+        parked = [:]
         for watcher in waiting { hub.fallBehind(watcher) }
     }
 
@@ -130,6 +132,8 @@ package final class WatchStream: OpenEndedCall {
         case .progressRequest: reportProgress()
         case nil: break
         }
+        // Answers are owed for requests too: a client that does not read them gets no further requests taken.
+        if !call.hasRoom { call.isReadingPaused = true }
     }
 
     private func create(_ request: Etcdserverpb_WatchCreateRequest) {
@@ -169,6 +173,7 @@ package final class WatchStream: OpenEndedCall {
     private func cancel(_ id: Int64) {
         guard let watcher = watchers.removeValue(forKey: id) else { return }
         hub.remove(watcher)
+        parked[ObjectIdentifier(watcher)] = nil
         respond(WatchResponse.canceled(header: currentHeader, watchID: id))
     }
 
