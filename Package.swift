@@ -66,7 +66,9 @@ let package = Package(
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("StoreTests", ["Store", "Vocabulary", "TestSupport"]),
         tests("ReplicatedLogTests", ["CRaft", "ReplicatedLog", "Vocabulary", "TestSupport"]),
-        tests("StateMachineTests", ["StateMachine", "Store", "EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
+        tests(
+            "StateMachineTests",
+            ["StateMachine", "Store", "EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("ServerTests", ["Server", "Store", "EtcdAPI", "Vocabulary", "TestSupport", protobuf]),
     ]
 )

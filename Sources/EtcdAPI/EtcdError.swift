@@ -17,10 +17,8 @@ public struct EtcdError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The text.
     public var description: String { message }
 
-    private static func canceled(_ text: String) -> EtcdError { EtcdError(code: 1, message: text) }
     private static func unknown(_ text: String) -> EtcdError { EtcdError(code: 2, message: text) }
     private static func invalidArgument(_ text: String) -> EtcdError { EtcdError(code: 3, message: text) }
-    private static func deadlineExceeded(_ text: String) -> EtcdError { EtcdError(code: 4, message: text) }
     private static func notFound(_ text: String) -> EtcdError { EtcdError(code: 5, message: text) }
     private static func resourceExhausted(_ text: String) -> EtcdError { EtcdError(code: 8, message: text) }
     private static func failedPrecondition(_ text: String) -> EtcdError { EtcdError(code: 9, message: text) }
@@ -67,10 +65,6 @@ extension EtcdError {
     public static let leaseExists = failedPrecondition("etcdserver: lease already exists")
     /// A time to live above nine thousand million seconds.
     public static let leaseTimeToLiveTooLarge = outOfRange("etcdserver: too large lease TTL")
-    /// A renewal that reached a leader which lost its quorum.
-    public static let notPrimaryLessor = unknown("not a primary lessor")
-    /// A watch stream ended by its context.
-    public static let watchCanceled = canceled("etcdserver: watch canceled")
 }
 
 // The member and its log.
@@ -79,57 +73,18 @@ extension EtcdError {
     public static let noLeader = unavailable("etcdserver: no leader")
     /// Asked a follower for what only the leader does.
     public static let notLeader = failedPrecondition("etcdserver: not leader")
-    /// The leader changed while a read waited.
-    public static let leaderChanged = unavailable("etcdserver: leader changed")
-    /// A leadership transfer to an unknown member or a learner.
-    public static let badLeaderTransferee = failedPrecondition("etcdserver: bad leader transferee")
     /// The server is shutting down.
     public static let stopped = unavailable("etcdserver: server stopped")
     /// Nothing was committed in time.
     public static let timeout = unavailable("etcdserver: request timed out")
-    /// The cluster has not settled on what it can do.
-    public static let notCapable = unavailable("etcdserver: not capable")
-    /// Too few members answer.
-    public static let unhealthy = unavailable("etcdserver: unhealthy cluster")
-    /// No member with this id.
-    public static let memberNotFound = notFound("etcdserver: member not found")
-    /// A member with this id exists.
-    public static let memberExists = failedPrecondition("etcdserver: member ID already exist")
-    /// Another member has this peer URL.
-    public static let peerURLExists = failedPrecondition("etcdserver: Peer URLs already exists")
-    /// No URL, or one that does not parse.
-    public static let memberURLsInvalid = invalidArgument("etcdserver: given member URLs are invalid")
-    /// Only learners can be promoted.
-    public static let memberNotLearner = failedPrecondition("etcdserver: can only promote a learner member")
-    /// The change would cost the quorum.
-    public static let notEnoughStartedMembers = unknown(
-        "etcdserver: re-configuration failed due to not enough started members")
-    /// The caller gave up while the request waited.
-    public static let requestCancelled = unknown("etcdserver: request cancelled")
-    /// The caller's context was cancelled.
-    public static let contextCanceled = canceled("context canceled")
-    /// The caller's deadline passed.
-    public static let contextDeadlineExceeded = deadlineExceeded("context deadline exceeded")
     /// An action outside the enumeration.
     public static let unknownMethod = unknown("etcdserver: unknown method")
-}
-
-// Access control.
-extension EtcdError {
-    /// A call without a token while access control is on, or a user without a name.
-    public static let userEmpty = invalidArgument("etcdserver: user name is empty")
-    /// Access control is off.
-    public static let authNotEnabled = failedPrecondition("etcdserver: authentication is not enabled")
-    /// The user `root` must exist before access control is turned on.
-    public static let rootUserMissing = failedPrecondition("etcdserver: root user does not exist")
 }
 
 // The lock and election services.
 extension EtcdError {
     /// A waiter's own key went away before its turn.
     public static let sessionExpired = unknown("mutex: session is expired")
-    /// A waiter's watch ended.
-    public static let lostWatcher = unknown("lost watcher waiting for delete")
     /// Nobody leads the election.
     public static let electionNoLeader = unknown("election: no leader")
     /// The leader key given does not lead any more.

@@ -31,18 +31,12 @@ public struct TxnRequestView {
     }
 
     /// Both branches hold nothing but ranges: no log entry is needed. A nested transaction always counts as a write.
-    public var isReadOnly: Bool { allAreRanges { _ in true } }
-
-    /// Read-only, and every range is content with local state.
-    public var isSerializable: Bool { allAreRanges { $0.isSerializable } }
-
-    private func allAreRanges(_ condition: (RangeRequestView) -> Bool) -> Bool {
-        for branch in [success, failure] {
-            for operation in branch {
-                guard case .range(let range) = operation, condition(range) else { return false }
+    public var isReadOnly: Bool {
+        [success, failure].allSatisfy { branch in
+            branch.allSatisfy { operation in
+                if case .range = operation { true } else { false }
             }
         }
-        return true
     }
 }
 

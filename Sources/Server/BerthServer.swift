@@ -62,9 +62,7 @@ public final class BerthServer: Service {
             let servers = try await listen(member, group)
             onReady(
                 ReadyReport(
-                    addresses: zip(settings.listenClientURLs, servers).map { url, server in
-                        ClientURL(host: url.host, port: server.localAddress?.port ?? url.port)
-                    },
+                    addresses: member.context.boundURLs.withLock { $0 },
                     dataDirectory: settings.dataDirectory, revision: member.context.store.publishedRevision.value))
             let reason = await failure.wait()
             logger.info("stopping", metadata: reason.map { ["reason": "\($0)"] } ?? [:])
@@ -86,6 +84,8 @@ public final class BerthServer: Service {
         configuration.maxRequestBytes = settings.maxRequestBytes + ServerSettings.messageOverhead
         let endpoints = HTTPEndpoints(context: member.context)
         var servers: [GRPCServer] = []
+        // Until all are bound, MemberList would know only some; a client that is that early is told the settings.
+        member.context.boundURLs.withLock { $0 = settings.listenClientURLs }
         for url in settings.listenClientURLs {
             do {
                 servers.append(
@@ -99,6 +99,10 @@ public final class BerthServer: Service {
                     description: "cannot listen on \(url): \(reason); choose another address with --listen-client-urls")
             }
         }
+        let bound = zip(settings.listenClientURLs, servers).map { url, server in
+            ClientURL(host: url.host, port: server.localAddress?.port ?? url.port)
+        }
+        member.context.boundURLs.withLock { $0 = bound }
         return servers
     }
 

@@ -82,7 +82,8 @@ struct Member: Sendable {
         let folder = settings.dataDirectory + "/log"
         guard mkdir(folder, 0o700) == 0 || errno == EEXIST else {
             throw ServerStartError(
-                description: "cannot make \(folder): \(String(cString: strerror(errno))); the data folder must be writable")
+                description:
+                    "cannot make \(folder): \(String(cString: strerror(errno))); the data folder must be writable")
         }
         let log = ReplicatedLog(
             ReplicatedLogConfiguration(
@@ -133,7 +134,8 @@ struct Member: Sendable {
         MaintenanceService(context: context).register(in: &table)
         HealthService(context: context).register(in: &table)
         let watch = WatchSettings(
-            fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead, header: { context.headerTemplate.header(revision: $0, term: context.term) })
+            fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead,
+            header: { context.headerTemplate.header(revision: $0, term: context.term) })
         table.streaming("/etcdserverpb.Watch/Watch") { call in
             WatchStream(call: call, settings: watch).start()
         }
@@ -170,15 +172,22 @@ struct Member: Sendable {
         let store = context.store
         let closer = NIOThreadPool(numberOfThreads: 1)
         closer.start()
-        do {
-            try await context.rangePool.shutdown()
+        await logging("the range pool did not end") { try await context.rangePool.shutdown() }
+        await logging("log and store did not close") {
             try await closer.runIfActive {
                 log.stop()
                 store.close()
             }
-            try await closer.shutdownGracefully()
+        }
+        await logging("the closing thread did not end") { try await closer.shutdownGracefully() }
+    }
+
+    /// Each step of closing is taken, whatever became of the one before.
+    private func logging(_ what: String, _ step: () async throws -> Void) async {
+        do {
+            try await step()
         } catch {
-            logger.error("not everything closed in order", metadata: ["error": "\(error)"])
+            logger.error("\(what)", metadata: ["error": "\(error)"])
         }
     }
 }

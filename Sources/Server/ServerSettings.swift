@@ -9,8 +9,8 @@ public struct ServerSettings: Sendable {
     public var dataDirectory: String
     /// Addresses to accept clients on.
     public var listenClientURLs: [ClientURL]
-    /// Addresses MemberList tells clients to dial.
-    public var advertiseClientURLs: [ClientURL]
+    /// Addresses MemberList tells clients to dial; nil means those it listens on.
+    public var advertiseClientURLs: [ClientURL]?
     /// Bytes of pages in use from which writes are refused; zero or less means without limit.
     public var quotaBackendBytes: Int64
     /// Largest encoded write request in bytes.
@@ -54,15 +54,15 @@ public struct ServerSettings: Sendable {
         self.name = name
         self.dataDirectory = dataDirectory
         self.listenClientURLs = listenClientURLs
-        self.advertiseClientURLs = advertiseClientURLs ?? listenClientURLs
+        self.advertiseClientURLs = advertiseClientURLs
         self.quotaBackendBytes = quotaBackendBytes == 0 ? Self.defaultQuotaBackendBytes : quotaBackendBytes
         self.maxRequestBytes = maxRequestBytes
         self.maxTxnOps = maxTxnOps
     }
 
     var limits: Limits {
-        Limits(maxTxnOps: maxTxnOps, maxRequestBytes: maxRequestBytes, quotaBytes: quotaBackendBytes)
-     }
+        Limits(maxTxnOps: maxTxnOps, maxRequestBytes: maxRequestBytes)
+    }
 }
 
 /// A setting that cannot be used: which, why, and what would do.

@@ -4,6 +4,7 @@ import ReplicatedLog
 import StateMachine
 import Store
 import SwiftProtobuf
+import Synchronization
 import Vocabulary
 
 /// What every service works with. Shared by all event loops; nothing here belongs to one.
@@ -19,6 +20,11 @@ final class ServerContext: Sendable {
     let limits: Limits
     let quota: QuotaGuard
     let rangePool: RangePool
+    /// Addresses the server listens on, with the ports the system chose; known before the first call.
+    let boundURLs = Mutex<[ClientURL]>([])
+
+    /// Addresses clients are told to dial.
+    var advertisedURLs: [ClientURL] { settings.advertiseClientURLs ?? boundURLs.withLock { $0 } }
 
     init(
         store: Store, log: ReplicatedLog, machine: StateMachine, keeper: LeaseKeeper, settings: ServerSettings,
@@ -119,14 +125,7 @@ final class ServerContext: Sendable {
 
     /// What a client's own request of this kind would be checked for.
     private func check(_ kind: CommandKind, _ payload: [UInt8]) throws(EtcdError) {
-        let outcome: Result<Void, EtcdError> = payload.withUnsafeBytes { buffer in
-            do throws(EtcdError) {
-                return .success(try check(kind, buffer))
-            } catch {
-                return .failure(error)
-            }
-        }
-        try outcome.get()
+        try payload.withRawBytes { buffer throws(EtcdError) in try check(kind, buffer) }
     }
 
     private func check(_ kind: CommandKind, _ payload: UnsafeRawBufferPointer) throws(EtcdError) {

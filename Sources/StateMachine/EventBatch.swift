@@ -44,12 +44,6 @@ public final class EventBatch: Sendable {
     /// How many changes there are; at least one.
     public var count: Int { entries.count }
 
-    /// The revision of the first change.
-    public var firstRevision: Revision { entries.first?.revision ?? .zero }
-
-    /// The revision of the last change.
-    public var lastRevision: Revision { entries.last?.revision ?? .zero }
-
     /// Visits the changes in order, or those at the given positions.
     public func forEach(in positions: Range<Int>? = nil, _ visit: (Event) -> Void) {
         bytes.withUnsafeBytes { bytes in

@@ -1,4 +1,4 @@
-import Glibc
+import Store
 
 /// A key where it stands in the request.
 struct KeySlice: Hashable, Comparable {
@@ -11,24 +11,6 @@ struct KeySlice: Hashable, Comparable {
     static func < (a: KeySlice, b: KeySlice) -> Bool { compareBytes(a.bytes, b.bytes) < 0 }
 
     func hash(into hasher: inout Hasher) { hasher.combine(bytes: bytes) }
-}
-
-extension [UInt8] {
-    /// `withUnsafeBytes` that keeps the error's type.
-    func withRawBytes<R, Failure: Error>(
-        _ body: (UnsafeRawBufferPointer) throws(Failure) -> R
-    ) throws(Failure) -> R {
-        try withUnsafeBufferPointer { (buffer) throws(Failure) in try body(UnsafeRawBufferPointer(buffer)) }
-    }
-}
-
-/// Bytewise order: negative, zero or positive.
-func compareBytes(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Int {
-    if let left = a.baseAddress, let right = b.baseAddress {
-        let order = memcmp(left, right, min(a.count, b.count))
-        if order != 0 { return Int(order) }
-    }
-    return a.count - b.count
 }
 
 extension Int64 {

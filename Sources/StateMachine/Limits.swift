@@ -4,8 +4,6 @@ public struct Limits: Sendable {
     public var maxTxnOps: Int
     /// Bytes of a write request as it stands in the log.
     public var maxRequestBytes: Int
-    /// Bytes the store may allocate before writes are refused.
-    public var quotaBytes: Int64
     /// Seconds below which a lease's time to live is raised: one and a half election timeouts, rounded up.
     public var minimumLeaseSeconds: Int64
 
@@ -14,12 +12,11 @@ public struct Limits: Sendable {
 
     /// etcd's defaults.
     public init(
-        maxTxnOps: Int = 128, maxRequestBytes: Int = 1_572_864, quotaBytes: Int64 = 2 << 30,
+        maxTxnOps: Int = 128, maxRequestBytes: Int = 1_572_864,
         minimumLeaseSeconds: Int64 = 2
     ) {
         self.maxTxnOps = maxTxnOps
         self.maxRequestBytes = maxRequestBytes
-        self.quotaBytes = quotaBytes
         self.minimumLeaseSeconds = minimumLeaseSeconds
     }
 }

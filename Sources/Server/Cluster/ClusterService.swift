@@ -12,7 +12,7 @@ struct ClusterService: Sendable {
             var member = Etcdserverpb_Member()
             member.id = context.identity.memberID
             member.name = context.settings.name
-            member.clientUrls = context.settings.advertiseClientURLs.map(\.description)
+            member.clientUrls = context.advertisedURLs.map(\.description)
             var response = Etcdserverpb_MemberListResponse()
             // etcd leaves the revision out of member answers.
             response.header = context.header(revision: .zero)

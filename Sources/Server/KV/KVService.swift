@@ -96,14 +96,7 @@ struct KVService: Sendable {
         _ read: @escaping @Sendable (ServerContext, UnsafeRawBufferPointer) throws(EtcdError) -> [UInt8]
     ) {
         context.answer(call) { context throws(EtcdError) in
-            let outcome: Result<[UInt8], EtcdError> = request.withUnsafeBytes { buffer in
-                do throws(EtcdError) {
-                    return .success(try read(context, buffer))
-                } catch {
-                    return .failure(error)
-                }
-            }
-            return try outcome.get()
+            try request.withRawBytes { buffer throws(EtcdError) in try read(context, buffer) }
         }
     }
 

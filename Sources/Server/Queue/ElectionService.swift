@@ -47,7 +47,7 @@ struct ElectionService: Sendable {
                 switch result {
                 case .failure(let error): end(call, error)
                 case .success:
-                                var response = V3electionpb_CampaignResponse()
+                    var response = V3electionpb_CampaignResponse()
                     response.header = entered.header
                     response.leader = key
                     call.respond(response)
@@ -133,7 +133,9 @@ struct ElectionService: Sendable {
         guard let decoded = decode(V3electionpb_LeaderRequest.self, request, call) else { return }
         let queue = LeaseQueue(name: [UInt8](decoded.name))
         let context = context
-        context.read(queue.range) { (try queue.head(in: $0), $0.revision) } completion: { result in
+        context.read(queue.range) {
+            (try queue.head(in: $0), $0.revision)
+        } completion: { result in
             do throws(EtcdError) {
                 let (head, revision) = try result.get()
                 guard let head else { throw EtcdError.electionNoLeader }

@@ -69,7 +69,9 @@ final class LeaderStream: OpenEndedCall {
     private func follow() {
         guard let queue, call.isActive else { return }
         stopWatching()
-        context.read(queue.range) { (try queue.head(in: $0), $0.revision) } completion: { result in
+        context.read(queue.range) {
+            (try queue.head(in: $0), $0.revision)
+        } completion: { result in
             guard self.call.isActive else { return }
             switch result {
             case .success((let head?, let revision)):

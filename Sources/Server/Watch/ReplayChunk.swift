@@ -25,9 +25,9 @@ struct ReplayChunk {
         headerRevision = snapshot.revision
         next = watcher.next
         guard watcher.next <= snapshot.revision else { return }
-        guard watcher.next >= snapshot.compactedRevision else { 
+        guard watcher.next >= snapshot.compactedRevision else {
             throw StoreError.compacted(requested: watcher.next, compacted: snapshot.compactedRevision)
-         }
+        }
 
         var revisionsSent = 0
         var current = Revision.zero
@@ -37,7 +37,8 @@ struct ReplayChunk {
             if change.revision != current {
                 if currentHasEvents { revisionsSent += 1 }
                 let isFull =
-                    scanned >= limit || revisionsSent >= Self.maximumRevisions || events.bytes.count >= Self.maximumBytes
+                    scanned >= limit || revisionsSent >= Self.maximumRevisions
+                    || events.bytes.count >= Self.maximumBytes
                 if isFull, current != .zero {
                     stoppedAt = change.revision
                     return .stop
@@ -57,8 +58,10 @@ struct ReplayChunk {
                         revision: change.revision, isDeletion: change.isDeletion, keyValue: [UInt8](change.keyValue)))
             case .stream:
                 var previous: [UInt8]?
-                if watcher.shape.contains(.previousKeyValue), change.isDeletion || described.createRevision != described.modRevision {
-                    previous = try Self.previousKeyValue(of: described.key, before: change.revision, in: snapshot)
+                if watcher.shape.contains(.previousKeyValue),
+                    change.isDeletion || described.createRevision != described.modRevision
+                {
+                    previous = try snapshot.keyValueBefore(change.revision, of: described.key)
                 }
                 events.append(change.keyValue, isDeletion: change.isDeletion, previous: previous)
             }
@@ -71,22 +74,18 @@ struct ReplayChunk {
             next = snapshot.revision.next
         }
     }
-
-    private static func previousKeyValue(
-        of key: UnsafeRawBufferPointer, before revision: Revision, in snapshot: Snapshot
-    ) throws -> [UInt8]? {
-        do {
-            return try snapshot.encodedKeyValue(of: key, at: revision.previous)
-        } catch StoreError.compacted {
-            return nil
-        }
-    }
 }
 
 extension Snapshot {
-    /// The encoded `mvccpb.KeyValue` of a key at a revision, copied; nil when it did not exist then.
-    func encodedKeyValue(of key: UnsafeRawBufferPointer, at revision: Revision) throws -> [UInt8]? {
-        guard let record = try record(of: key, at: revision) else { return nil }
-        return [UInt8](try keyValue(of: record))
+    /// What a key held just before a revision, as an encoded `mvccpb.KeyValue`; nil when it did not exist then, or when
+    /// compaction has taken it, as etcd leaves it out too.
+    func keyValueBefore(_ revision: Revision, of key: UnsafeRawBufferPointer) throws -> [UInt8]? {
+        do throws(StoreError) {
+            guard let record = try record(of: key, at: revision.previous) else { return nil }
+            return [UInt8](try keyValue(of: record))
+        } catch {
+            guard case .compacted = error else { throw error }
+            return nil
+        }
     }
 }

@@ -141,7 +141,8 @@ final class WatchHub {
         delivered = revision
     }
 
-    /// Gives the group's pending events, all of one revision, to its watches; encoded once for each shape.
+    /// Gives the group's pending events, all of one revision, to its watches; encoded once for each shape. A watch whose
+    /// stream has no room, or whose events cannot be read, falls behind.
     private func deliver(_ events: EventBatch, _ revision: Revision, to group: WatchGroup) {
         var encoded: [EncodedEvents?] = Array(repeating: nil, count: WatchShape.all)
         var stalled: [Watcher] = []
@@ -161,7 +162,10 @@ final class WatchHub {
                     continue
                 }
                 let slot = Int(watcher.shape.rawValue)
-                let body = encoded[slot] ?? encode(events, group.pendingEvents, watcher.shape, revision)
+                guard let body = encoded[slot] ?? encode(events, group.pendingEvents, watcher.shape, revision) else {
+                    stalled.append(watcher)
+                    continue
+                }
                 encoded[slot] = body
                 guard !body.isEmpty else { continue }
                 watcher.sentSinceTick = true
@@ -171,31 +175,26 @@ final class WatchHub {
         for watcher in stalled where watcher.isLive {
             watcher.next = revision
             index.remove(watcher)
-            // Its stream asks for replay when it has room again.
-            if case .stream(let stream) = watcher.consumer { stream.park(watcher) }
+            fallBehind(watcher)
         }
     }
 
     private func encode(
         _ events: EventBatch, _ positions: [Int], _ shape: WatchShape, _ revision: Revision
-    ) -> EncodedEvents {
-        var body = EncodedEvents()
-        events.forEach(at: positions) { event in
-            guard shape.wants(isDeletion: event.isDeletion) else { return }
-            let wantsPrevious = shape.contains(.previousKeyValue) && !event.isCreation
-            body.append(
-                event.keyValue, isDeletion: event.isDeletion,
-                previous: wantsPrevious ? previousKeyValue(of: event.key, before: revision) : nil)
-        }
-        return body
-    }
-
-    /// The key's state just before `revision`; nil when it had none or compaction has taken it.
-    private func previousKeyValue(of key: UnsafeRawBufferPointer, before revision: Revision) -> [UInt8]? {
+    ) -> EncodedEvents? {
         do {
-            return try store.withSnapshot { try $0.encodedKeyValue(of: key, at: revision.previous) }
+            var body = EncodedEvents()
+            try events.forEach(at: positions) { event in
+                guard shape.wants(isDeletion: event.isDeletion) else { return }
+                let wantsPrevious = shape.contains(.previousKeyValue) && !event.isCreation
+                let previous =
+                    wantsPrevious
+                    ? try store.withSnapshot { try $0.keyValueBefore(revision, of: event.key) } : nil
+                body.append(event.keyValue, isDeletion: event.isDeletion, previous: previous)
+            }
+            return body
         } catch {
-            // A deletion or update whose past is gone is still delivered, as etcd does.
+            // The watch falls behind, and its replay says what is wrong.
             return nil
         }
     }
@@ -273,7 +272,19 @@ final class WatchHub {
 
 extension EventBatch {
     /// Visits the changes at these positions, in order.
-    fileprivate func forEach(at positions: [Int], _ visit: (Event) -> Void) {
-        for position in positions { forEach(in: position..<position + 1, visit) }
+    fileprivate func forEach<Failure: Error>(
+        at positions: [Int], _ visit: (Event) throws(Failure) -> Void
+    ) throws(Failure) {
+        for position in positions {
+            var outcome = Result<Void, Failure>.success(())
+            forEach(in: position..<position + 1) { event in
+                do throws(Failure) {
+                    try visit(event)
+                } catch {
+                    outcome = .failure(error)
+                }
+            }
+            try outcome.get()
+        }
     }
 }
