@@ -30,6 +30,7 @@ public final class ClientCall: @unchecked Sendable {
     let path: String
     let options: Options
     private let sendBuffer: Int
+    private let connectionSendBuffer: Int
     var connection: ClientConnection?
     var slot = 0
     var streamID: Int32 = 0
@@ -53,6 +54,7 @@ public final class ClientCall: @unchecked Sendable {
         self.path = path
         self.options = options
         self.sendBuffer = configuration.streamSendBuffer
+        self.connectionSendBuffer = configuration.connectionSendBuffer
         self.inbound = InboundMessages(limit: configuration.maxResponseBytes)
     }
 
@@ -72,8 +74,10 @@ public final class ClientCall: @unchecked Sendable {
     public func send(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
         guard !hasEnded, !isSendingDone else { return }
+        let before = outbound.byteCount
         outbound.append(message)
-        if outbound.byteCount >= sendBuffer { isWaitingForRoom = true }
+        if streamID > 0 { connection?.queuedBytes += outbound.byteCount - before }
+        if !fits(within: 1) { waitForRoom() }
         wakeSending()
     }
 
@@ -81,8 +85,20 @@ public final class ClientCall: @unchecked Sendable {
     public var hasRoom: Bool {
         eventLoop.preconditionInEventLoop()
         guard !hasEnded else { return false }
-        if outbound.byteCount >= sendBuffer { isWaitingForRoom = true }
+        if !fits(within: 1) { waitForRoom() }
         return !isWaitingForRoom
+    }
+
+    /// Whether the queues are below their bounds divided by `divisor`.
+    private func fits(within divisor: Int) -> Bool {
+        outbound.byteCount < sendBuffer / divisor
+            && (connection?.queuedBytes ?? 0) < connectionSendBuffer / divisor
+    }
+
+    private func waitForRoom() {
+        guard !isWaitingForRoom else { return }
+        isWaitingForRoom = true
+        connection?.waitForRoom(self)
     }
 
     /// The request is complete.
@@ -137,7 +153,7 @@ public final class ClientCall: @unchecked Sendable {
         }
         hasEnded = true
         deadlineTask?.cancel()
-        outbound.removeAll()
+        dropOutbound()
         let callback = onEnd
         onMessage = nil
         onRoom = nil
@@ -159,17 +175,39 @@ public final class ClientCall: @unchecked Sendable {
 
     /// Puts the call back to before it was sent.
     func rewind(to message: [UInt8]) {
-        outbound.removeAll()
+        dropOutbound()
+        streamID = 0
         outbound.append(message)
         isDeferred = false
         repeatable = nil
         response = ResponseHead()
     }
 
-    func noticeRoom() {
-        guard isWaitingForRoom, !hasEnded, outbound.byteCount <= sendBuffer / 2 else { return }
+    /// False: it waits on.
+    func noticeRoom() -> Bool {
+        guard isWaitingForRoom, !hasEnded else { return true }
+        guard fits(within: 2) else { return false }
         isWaitingForRoom = false
         onRoom?()
+        return true
+    }
+
+    /// Its connection has opened a stream for this call.
+    func started(streamID: Int32, on connection: ClientConnection) {
+        self.streamID = streamID
+        connection.queuedBytes += outbound.byteCount
+        if isWaitingForRoom { connection.waitForRoom(self) }
+    }
+
+    private func dropOutbound() {
+        if streamID > 0 { connection?.queuedBytes -= outbound.byteCount }
+        outbound.removeAll()
+    }
+
+    /// Its stream is gone.
+    func detach() {
+        if streamID > 0 { connection?.queuedBytes -= outbound.byteCount }
+        connection = nil
     }
 
     /// Bytes nghttp2 may take now, and whether they are the last; nil when there are none yet.
@@ -184,7 +222,7 @@ public final class ClientCall: @unchecked Sendable {
 
     func take(_ length: Int, into output: inout ByteBuffer) {
         outbound.take(length, into: &output)
-        if isWaitingForRoom { connection?.outputTaken(from: self) }
+        connection?.queuedBytes -= length
     }
 }
 

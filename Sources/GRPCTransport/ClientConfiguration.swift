@@ -14,6 +14,8 @@ public struct ClientConfiguration: Sendable {
     public var maxWaitingCalls = 10_000
     /// Queued request bytes of a call past which `ClientCall.hasRoom` is false.
     public var streamSendBuffer = 256 << 10
+    /// All calls' queued request bytes of the connection past which `ClientCall.hasRoom` is false.
+    public var connectionSendBuffer = 4 << 20
     /// Receive window of a stream.
     public var streamWindow = 1 << 20
     /// Receive window of the connection.

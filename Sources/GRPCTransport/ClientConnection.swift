@@ -3,10 +3,8 @@ import NIOCore
 
 /// The client's side of one HTTP/2 connection.
 final class ClientConnection: HTTP2Connection {
-    /// The server greeted: its settings are here.
-    var onReady: (() -> Void)?
-    /// No further calls: a GOAWAY came, or the connection is gone. Called once.
-    var onNoMoreCalls: (() -> Void)?
+    private var onReady: ((ClientConnection) -> Void)?
+    private var onNoMoreCalls: ((ClientConnection) -> Void)?
     /// A call the server has certainly not seen, to be sent elsewhere.
     var onRepeat: ((ClientCall) -> Void)?
 
@@ -40,6 +38,15 @@ final class ClientConnection: HTTP2Connection {
         return session
     }
 
+    /// - Parameters:
+    ///   - onReady: the server greeted, its settings are here.
+    ///   - onNoMoreCalls: a GOAWAY came, or the connection is gone. Called once, also when that happened before.
+    func watch(onReady: @escaping (ClientConnection) -> Void, onNoMoreCalls: @escaping (ClientConnection) -> Void) {
+        guard takesCalls else { return onNoMoreCalls(self) }
+        self.onNoMoreCalls = onNoMoreCalls
+        if isReady { onReady(self) } else { self.onReady = onReady }
+    }
+
     override func connectionEnded() {
         keepalive?.cancel()
         roomWaiters = []
@@ -65,7 +72,7 @@ final class ClientConnection: HTTP2Connection {
         let callback = onNoMoreCalls
         onNoMoreCalls = nil
         onReady = nil
-        callback?()
+        callback?(self)
     }
 
     // MARK: Calls
@@ -81,7 +88,7 @@ final class ClientConnection: HTTP2Connection {
             remove(call)
             return call.end(GRPCStatus(.unavailable, "the connection takes no more calls"))
         }
-        call.streamID = id
+        call.started(streamID: id, on: self)
         setNeedsFlush()
     }
 
@@ -97,13 +104,13 @@ final class ClientConnection: HTTP2Connection {
         setNeedsFlush()
     }
 
-    func outputTaken(from call: ClientCall) { roomWaiters.append(call) }
+    func waitForRoom(_ call: ClientCall) { roomWaiters.append(call) }
 
     override func outputTaken() {
         guard !roomWaiters.isEmpty else { return }
         let waiting = roomWaiters
         roomWaiters = []
-        for call in waiting { call.noticeRoom() }
+        for call in waiting where !call.noticeRoom() { waitForRoom(call) }
     }
 
     func received(_ bytes: UnsafeRawBufferPointer, on call: ClientCall) {
@@ -142,9 +149,17 @@ final class ClientConnection: HTTP2Connection {
 
     func remoteClosed(_ call: ClientCall) {
         guard call.inbound.isBetweenMessages else {
-            return call.end(GRPCStatus(.internal, "the response ended in the middle of a message"))
+            call.end(GRPCStatus(.internal, "the response ended in the middle of a message"))
+            return stopSending(call)
         }
         call.end(call.response.status)
+        stopSending(call)
+    }
+
+    /// A request whose answer is complete goes no further, or its stream would stay open for ever.
+    private func stopSending(_ call: ClientCall) {
+        guard let session, nghttp2_session_get_stream_local_close(session, call.streamID) == 0 else { return }
+        reset(call, code: NGHTTP2_NO_ERROR.rawValue)
     }
 
     func closed(_ call: ClientCall, errorCode: UInt32) {
@@ -170,7 +185,7 @@ final class ClientConnection: HTTP2Connection {
             last.slot = call.slot
             calls[call.slot] = last
         }
-        call.connection = nil
+        call.detach()
         if calls.isEmpty {
             keepalive?.cancel()
             if !takesCalls { setNeedsFlush() }
@@ -184,7 +199,7 @@ final class ClientConnection: HTTP2Connection {
         isReady = true
         let callback = onReady
         onReady = nil
-        callback?()
+        callback?(self)
     }
 
     func receivedGoaway() { noMoreCalls() }

@@ -40,6 +40,7 @@ public final class GRPCClient: @unchecked Sendable {
         eventLoop.preconditionInEventLoop()
         let call = ClientCall(eventLoop: eventLoop, path: path, options: options, configuration: configuration)
         prepare(call)
+        guard call.isActive else { return call }
         if let deadline = options.deadline {
             call.deadlineTask = eventLoop.scheduleTask(deadline: deadline) {
                 call.abandon(GRPCStatus(.deadlineExceeded, "the call's deadline passed"))
@@ -112,25 +113,17 @@ public final class GRPCClient: @unchecked Sendable {
     }
 
     private func connect() {
-        let connection = ClientConnection(loop: loop, configuration: configuration, authority: "\(host):\(port)")
-        let greeting = eventLoop.makePromise(of: Void.self)
-        connection.onReady = { greeting.succeed(()) }
-        connection.onNoMoreCalls = { [weak self, weak connection] in
-            greeting.fail(GRPCStatus(.unavailable, "the server closed the connection"))
-            guard let self, let connection, self.connection === connection else { return }
-            self.connection = nil
-            self.machine.connectionEnded()
-        }
-        connection.onRepeat = { [weak self] call in
-            guard let self else { return call.end(GRPCStatus(.unavailable, "the server refused the stream")) }
-            self.begin(call)
-        }
-        let handler = NIOLoopBound(connection, eventLoop: eventLoop)
+        let greeting = eventLoop.makePromise(of: NIOLoopBound<ClientConnection>.self)
+        let (loop, configuration, authority) = (loop, configuration, "\(host):\(port)")
+        // A name may have several addresses: each attempt is a channel of its own, and the first that connects is kept.
         let connecting = ClientBootstrap(group: eventLoop)
             .connectTimeout(configuration.connectTimeout)
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(handler.value) }
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(
+                        ClientConnection(loop: loop, configuration: configuration, authority: authority))
+                }
             }
             .connect(host: host, port: port)
         let timeout = eventLoop.scheduleTask(in: configuration.connectTimeout) {
@@ -138,20 +131,41 @@ public final class GRPCClient: @unchecked Sendable {
         }
         connecting.whenComplete { result in
             switch result {
-            case .success(let channel): self.track(channel)
+            case .success(let channel):
+                self.track(channel)
+                self.awaitGreeting(on: channel, greeting)
             case .failure(let error): greeting.fail(error)
             }
         }
         greeting.futureResult.whenComplete { result in
             timeout.cancel()
             switch result {
-            case .success where self.machine.connected(): self.ready(handler.value)
-            case .success: handler.value.close()
+            case .success(let connection) where self.machine.connected(): self.ready(connection.value)
+            case .success(let connection): connection.value.close()
             case .failure(let error):
-                handler.value.context?.close(promise: nil)
+                connecting.whenSuccess { $0.close(promise: nil) }
                 self.connectFailed("\(error)")
             }
         }
+    }
+
+    private func awaitGreeting(on channel: any Channel, _ greeting: EventLoopPromise<NIOLoopBound<ClientConnection>>) {
+        guard let connection = try? channel.pipeline.syncOperations.handler(type: ClientConnection.self) else {
+            // Closed already, and its handlers with it.
+            return greeting.fail(GRPCStatus(.unavailable, "the server closed the connection"))
+        }
+        connection.onRepeat = { [weak self] call in
+            guard let self else { return call.end(GRPCStatus(.unavailable, "the server refused the stream")) }
+            self.begin(call)
+        }
+        connection.watch(
+            onReady: { [eventLoop] in greeting.succeed(NIOLoopBound($0, eventLoop: eventLoop)) },
+            onNoMoreCalls: { [weak self] connection in
+                greeting.fail(GRPCStatus(.unavailable, "the server closed the connection"))
+                guard let self, self.connection === connection else { return }
+                self.connection = nil
+                self.machine.connectionEnded()
+            })
     }
 
     private func track(_ channel: any Channel) {

@@ -1,3 +1,4 @@
+import DequeModule
 import NIOCore
 import NIOHTTP1
 
@@ -40,18 +41,32 @@ public struct HTTP1Response: Sendable {
     }
 }
 
-/// Answers HTTP/1.1 requests one after another through a closure.
-final class HTTP1Responder: ChannelInboundHandler, ServerMember {
+/// Answers HTTP/1.1 requests one after another through a closure. A client that does not read its answers is not read
+/// from and not answered, so that it holds one read's requests and the channel's write buffer, no more.
+final class HTTP1Responder: ChannelDuplexHandler, ServerMember {
     typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
     typealias OutboundOut = HTTPServerResponsePart
+
+    private struct Request {
+        let head: HTTPRequestHead
+        var body: [UInt8] = []
+        var isBodyTooLong = false
+    }
 
     private let loop: LoopContext
     private let answer: @Sendable (HTTP1Request) -> HTTP1Response
     private let timeout: TimeAmount
-    private var head: HTTPRequestHead?
-    private var body: [UInt8] = []
-    private var isBodyTooLong = false
+    /// The request that is arriving.
+    private var arriving: Request?
+    /// Whole ones, which wait for the client to read earlier answers; all came with one read.
+    private var waiting = Deque<Request>()
+    private var unsentAnswers = 0
+    private var isReadHeld = false
     private var isDraining = false
+    /// The last answer was given: the connection closes when it is sent, and what still comes is dropped.
+    private var isClosing = false
+    private var isAnswering = false
     private var context: ChannelHandlerContext?
     private var watchdog: Scheduled<Void>?
 
@@ -75,6 +90,8 @@ final class HTTP1Responder: ChannelInboundHandler, ServerMember {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        isClosing = true
+        waiting = []
         watchdog?.cancel()
         loop.leave(channel: context.channel)
         context.fireChannelInactive()
@@ -83,58 +100,88 @@ final class HTTP1Responder: ChannelInboundHandler, ServerMember {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isClosing else { return }
         switch unwrapInboundIn(data) {
         case .head(let head):
-            self.head = head
-            body = []
-            isBodyTooLong = false
+            arriving = Request(head: head)
         case .body(let bytes):
-            isBodyTooLong = isBodyTooLong || body.count + bytes.readableBytes > Self.maxBodyBytes
-            if !isBodyTooLong { body.append(contentsOf: bytes.readableBytesView) }
+            guard arriving != nil else { return }
+            let count = (arriving?.body.count ?? 0) + bytes.readableBytes
+            if count > Self.maxBodyBytes { arriving?.isBodyTooLong = true }
+            if arriving?.isBodyTooLong == false { arriving?.body.append(contentsOf: bytes.readableBytesView) }
         case .end:
-            guard let head else { return }
-            self.head = nil
-            respond(to: head, context)
+            guard let request = arriving else { return }
+            arriving = nil
+            waiting.append(request)
+            answerWaiting(context)
         }
     }
 
-    private func respond(to head: HTTPRequestHead, _ context: ChannelHandlerContext) {
+    func read(context: ChannelHandlerContext) {
+        if context.channel.isWritable && waiting.isEmpty { context.read() } else { isReadHeld = true }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        answerWaiting(context)
+        context.fireChannelWritabilityChanged()
+    }
+
+    /// Writing changes the writability, and may end the channel: both come back here.
+    private func answerWaiting(_ context: ChannelHandlerContext) {
+        guard !isAnswering else { return }
+        isAnswering = true
+        while !isClosing, context.channel.isWritable, let request = waiting.popFirst() { respond(to: request, context) }
+        isAnswering = false
+        guard isReadHeld, context.channel.isWritable, waiting.isEmpty else { return }
+        isReadHeld = false
+        context.read()
+    }
+
+    private func respond(to request: Request, _ context: ChannelHandlerContext) {
+        let head = request.head
         let response =
-            isBodyTooLong
+            request.isBodyTooLong
             ? HTTP1Response(status: 413)
             : answer(
                 HTTP1Request(
                     method: head.method.rawValue, target: head.uri,
-                    headers: head.headers.map { ($0.name, $0.value) }, body: body))
-        body = []
-        let staysOpen = head.isKeepAlive && !isDraining
+                    headers: head.headers.map { ($0.name, $0.value) }, body: request.body))
+        isClosing = !head.isKeepAlive || isDraining
+        if isClosing { waiting = [] }
         var headers = HTTPHeaders(response.headers.map { ($0.name, $0.value) })
         headers.replaceOrAdd(name: "content-length", value: String(response.body.count))
-        if !staysOpen { headers.replaceOrAdd(name: "connection", value: "close") }
+        if isClosing { headers.replaceOrAdd(name: "connection", value: "close") }
         let responseHead = HTTPResponseHead(
             version: head.version, status: HTTPResponseStatus(statusCode: response.status), headers: headers)
         context.write(wrapOutboundOut(.head(responseHead)), promise: nil)
         if head.method != .HEAD, !response.body.isEmpty {
             context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: response.body)))), promise: nil)
         }
+        unsentAnswers += 1
         let sent = context.eventLoop.makePromise(of: Void.self)
+        sent.futureResult.assumeIsolated().whenComplete { _ in self.answerSent() }
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: sent)
-        if staysOpen {
-            armWatchdog(context)
-        } else {
-            sent.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
-        }
     }
 
-    /// A request must be whole this long after the connection opened or the last answer went out.
+    private func answerSent() {
+        unsentAnswers -= 1
+        guard let context else { return }
+        let isIdle = arriving == nil && waiting.isEmpty
+        guard unsentAnswers == 0, isClosing || isDraining && isIdle else { return armWatchdog(context) }
+        context.close(promise: nil)
+    }
+
+    /// A request must be whole, and its answer taken, this long after the connection opened or the last answer went
+    /// out.
     private func armWatchdog(_ context: ChannelHandlerContext) {
         watchdog?.cancel()
+        guard context.channel.isActive else { return }
         watchdog = context.eventLoop.assumeIsolated().scheduleTask(in: timeout) { self.abort() }
     }
 
     func drain() {
         isDraining = true
-        if head == nil { context?.close(promise: nil) }
+        if arriving == nil, waiting.isEmpty, unsentAnswers == 0 { context?.close(promise: nil) }
     }
 
     func abort() { context?.close(promise: nil) }

@@ -4,7 +4,9 @@ import NIOCore
 /// One nghttp2 session on one channel: feeds it what arrives, collects what it wants to send into one write a turn,
 /// and sees the connection off. What streams mean is the business of the subclasses for either side.
 ///
-/// nghttp2 forbids freeing a session inside its callbacks; so `leave` asked for there waits until they are done.
+/// nghttp2 forbids freeing a session inside its callbacks; so `leave`, and the end of the channel, wait there until
+/// they are done. A write can fail at once and end everything before it returns, and so can what it calls out to: no
+/// copy of `session` is used after one.
 class HTTP2Connection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -34,6 +36,7 @@ class HTTP2Connection: ChannelInboundHandler {
     private var isInReadTurn = false
     private var isFlushing = false
     private var pendingLeave: (code: UInt32, text: String)?
+    private var isDropPending = false
     /// Response bytes queued in all streams, not yet copied to output.
     var queuedBytes = 0
 
@@ -51,6 +54,8 @@ class HTTP2Connection: ChannelInboundHandler {
     func makeSession() -> OpaquePointer? { nil }
     /// The bytes given to nghttp2 are about to go.
     func receiveEnded() {}
+    /// Frames that may wait to be sent, but for messages; a peer that lets more pile up is left.
+    var maxQueuedFrames: Int { .max }
     /// Streams may have room again.
     func outputTaken() {}
     /// The session is gone; streams end with it. Called once.
@@ -75,7 +80,7 @@ class HTTP2Connection: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard let session else { return }
+        guard phase == .open, let session else { return }
         isInReadTurn = true
         sawBytes = true
         now = .now()
@@ -84,9 +89,10 @@ class HTTP2Connection: ChannelInboundHandler {
             let used = nghttp2_session_mem_recv(
                 session, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count)
             receiveEnded()
-            isInCallbacks = false
+            callbacksDone()
             return used
         }
+        guard let session = self.session else { return }
         if let pendingLeave {
             leave(code: pendingLeave.code, text: pendingLeave.text)
         } else if used < 0 {
@@ -94,6 +100,8 @@ class HTTP2Connection: ChannelInboundHandler {
             leave(
                 code: isFlood ? NGHTTP2_ENHANCE_YOUR_CALM.rawValue : NGHTTP2_PROTOCOL_ERROR.rawValue,
                 text: isFlood ? "too_many_frames" : "")
+        } else if nghttp2_session_get_outbound_queue_size(session) > maxQueuedFrames {
+            leave(code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: "too_many_queued_frames")
         }
     }
 
@@ -126,7 +134,7 @@ class HTTP2Connection: ChannelInboundHandler {
 
     /// Writes what the session wants to send, as far as the socket takes it; the rest stays in the streams' queues.
     func flush() {
-        guard !isFlushing, let context else { return }
+        guard phase == .open, !isFlushing, !isInCallbacks, let context else { return }
         isFlushing = true
         defer { isFlushing = false }
         var written = 0
@@ -138,6 +146,7 @@ class HTTP2Connection: ChannelInboundHandler {
             }
             outputTaken()
             if let pendingLeave { return leave(code: pendingLeave.code, text: pendingLeave.text) }
+            guard let session = self.session else { return }
             if isDone && nghttp2_session_want_write(session) == 0 { break }
             if written >= Self.writeTurn {
                 setNeedsFlush()
@@ -154,7 +163,7 @@ class HTTP2Connection: ChannelInboundHandler {
     private func collect(from session: OpaquePointer) -> Bool {
         loop.output.clear()
         isInCallbacks = true
-        defer { isInCallbacks = false }
+        defer { callbacksDone() }
         while loop.output.readableBytes < Self.writeChunk {
             var frame: UnsafePointer<UInt8>?
             let count = nghttp2_session_mem_send(session, &frame)
@@ -173,6 +182,7 @@ class HTTP2Connection: ChannelInboundHandler {
             return
         }
         guard phase == .open, let session, let context else { return }
+        phase = .leaving
         // By hand, as the session would send what its streams have queued first. Sent bytes always end with a frame.
         var frame = context.channel.allocator.buffer(capacity: 32)
         frame.writeInteger(UInt32(8 + text.utf8.count) << 8 | UInt32(NGHTTP2_GOAWAY.rawValue))
@@ -182,13 +192,18 @@ class HTTP2Connection: ChannelInboundHandler {
         frame.writeInteger(code)
         frame.writeString(text)
         context.writeAndFlush(wrapOutboundOut(frame), promise: nil)
-        shutDown()
+        finishLeaving()
     }
 
     /// Shuts the sending side, waits a moment for the peer to close.
     private func shutDown() {
-        guard phase == .open, let context else { return }
+        guard phase == .open else { return }
         phase = .leaving
+        finishLeaving()
+    }
+
+    private func finishLeaving() {
+        guard phase == .leaving, let context else { return }
         dropSession()
         context.close(mode: .output, promise: nil)
         let channel = context.channel
@@ -203,8 +218,17 @@ class HTTP2Connection: ChannelInboundHandler {
 
     private func dropSession() {
         guard let session else { return }
+        guard !isInCallbacks else {
+            isDropPending = true
+            return
+        }
         self.session = nil
         nghttp2_session_del(session)
         connectionEnded()
+    }
+
+    private func callbacksDone() {
+        isInCallbacks = false
+        if isDropPending { dropSession() }
     }
 }

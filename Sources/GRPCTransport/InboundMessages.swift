@@ -31,6 +31,12 @@ package struct InboundMessages {
     /// True when the stream may end here.
     package var isBetweenMessages: Bool { length == nil && prefixCount == 0 }
 
+    /// Bytes of the unfinished message still to come.
+    package var missingBytes: Int { (length ?? 0) - partial.count }
+
+    /// Memory held for the unfinished message.
+    package var heldBytes: Int { partial.capacity }
+
     /// Takes bytes from the front of `bytes`, up to the end of the first message in them.
     package mutating func next(_ bytes: inout UnsafeRawBufferPointer) -> Step {
         if length == nil {
@@ -65,6 +71,9 @@ package struct InboundMessages {
         defer { partial = [] }
         return .owned(partial)
     }
+
+    /// Lets go of the unfinished message; nothing more may be taken.
+    package mutating func discard() { partial = [] }
 
     /// Makes room for the whole of the message that is arriving, once its sender may send it all.
     package mutating func reserveWhole() {

@@ -19,7 +19,8 @@ final class LoopContext: @unchecked Sendable {
     private var flushed: [HTTP2Connection] = []
     private var isFlushScheduled = false
     private var members: [ObjectIdentifier: (member: any ServerMember, channel: any Channel)] = [:]
-    private(set) var isDraining = false
+    private var isDraining = false
+    private var isAborted = false
     private var runningTasks = 0
     private var tasksDone: EventLoopPromise<Void>?
 
@@ -49,7 +50,7 @@ final class LoopContext: @unchecked Sendable {
     func join(_ member: any ServerMember, channel: any Channel) {
         eventLoop.preconditionInEventLoop()
         members[ObjectIdentifier(channel)] = (member, channel)
-        if isDraining { member.drain() }
+        if isAborted { member.abort() } else if isDraining { member.drain() }
     }
 
     func leave(channel: any Channel) {
@@ -65,7 +66,7 @@ final class LoopContext: @unchecked Sendable {
         for (member, _) in present { member.drain() }
         let tasks = tasksDone ?? eventLoop.makePromise()
         tasksDone = tasks
-        if runningTasks == 0 { tasks.succeed(()) }
+        if runningTasks == 0 || isAborted { tasks.succeed(()) }
         let ends = present.map { $0.channel.closeFuture } + [tasks.futureResult]
         return EventLoopFuture.andAllComplete(ends, on: eventLoop)
     }
@@ -83,8 +84,11 @@ final class LoopContext: @unchecked Sendable {
         if runningTasks == 0 { tasksDone?.succeed(()) }
     }
 
+    /// Ends everything at once. Handlers' tasks are cancelled with their calls, and not waited for any longer.
     func abort() {
         eventLoop.preconditionInEventLoop()
+        isAborted = true
         for (member, _) in Array(members.values) { member.abort() }
+        tasksDone?.succeed(())
     }
 }

@@ -1,11 +1,13 @@
 /// The encoding of `grpc-message`: printable ASCII but `%` stands for itself, every other byte is `%XX`.
 package enum PercentEncoding {
-    /// The bytes to send for `text`.
-    package static func encode(_ text: String) -> [UInt8] {
+    /// The bytes to send for `text`, cut to at most `limit` between two encoded bytes.
+    package static func encode(_ text: String, limit: Int = .max) -> [UInt8] {
         var encoded: [UInt8] = []
-        encoded.reserveCapacity(text.utf8.count)
+        encoded.reserveCapacity(min(text.utf8.count, limit))
         for byte in text.utf8 {
-            if byte >= 0x20, byte <= 0x7e, byte != UInt8(ascii: "%") {
+            let isPlain = byte >= 0x20 && byte <= 0x7e && byte != UInt8(ascii: "%")
+            guard encoded.count + (isPlain ? 1 : 3) <= limit else { break }
+            if isPlain {
                 encoded.append(byte)
             } else {
                 encoded.append(UInt8(ascii: "%"))

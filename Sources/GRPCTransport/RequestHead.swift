@@ -10,6 +10,9 @@ struct RequestHead {
         case tooLarge
     }
 
+    /// Longest `grpc-message`, encoded. nghttp2 drops a header block over 64 KiB, and the call would never end.
+    private static let maxMessageBytes = 4 << 10
+
     var method: ServerMethod?
     /// Kept only when no method has this path.
     var unknownPath = ""
@@ -34,7 +37,7 @@ struct RequestHead {
         switch name.count {
         case 5 where name.equals(":path"):
             method = methods.find(value)
-            if method == nil { unknownPath = String(decoding: value, as: UTF8.self) }
+            if method == nil { unknownPath = Self.quotable(value) }
         case 7 where name.equals(":method"): isPost = value.equals("POST")
         case 7 where name.equals(":scheme"): break
         case 2 where name.equals("te"): break
@@ -45,7 +48,7 @@ struct RequestHead {
             if timeout == nil { fault = fault ?? .malformedTimeout }
         case 13 where name.equals("grpc-encoding"):
             if !value.equals("identity") {
-                fault = fault ?? .unknownEncoding(String(decoding: value, as: UTF8.self))
+                fault = fault ?? .unknownEncoding(Self.quotable(value))
             }
         case 20 where name.equals("grpc-accept-encoding"): break
         default: metadata.append(name: name, value: value)
@@ -72,7 +75,7 @@ struct RequestHead {
     func withTrailers(
         _ status: GRPCStatus, httpStatus: StaticString?, _ body: (UnsafeMutableBufferPointer<nghttp2_nv>) -> Void
     ) {
-        let text = PercentEncoding.encode(status.message)
+        let text = PercentEncoding.encode(status.message, limit: Self.maxMessageBytes)
         text.withUnsafeBytes { text in
             withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: 5) { fields in
                 var count = 0
@@ -94,6 +97,11 @@ struct RequestHead {
         }
     }
 
+    /// Of what nobody knows, no more is kept than an error can usefully show.
+    private static func quotable(_ value: UnsafeRawBufferPointer) -> String {
+        String(decoding: value.prefix(256), as: UTF8.self)
+    }
+
     private static func isGRPCContentType(_ value: UnsafeRawBufferPointer) -> Bool {
         guard value.starts(with: "application/grpc") else { return false }
         guard value.count > 16 else { return true }
@@ -107,6 +115,11 @@ package struct MetadataBlock: Sendable {
     private var bytes: [UInt8] = []
 
     package init() {}
+
+    /// Whether there are none.
+    package var isEmpty: Bool { bytes.isEmpty }
+    /// Memory held.
+    package var byteCount: Int { bytes.count }
 
     package mutating func append(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
         guard name.count <= Int(UInt16.max), value.count <= Int(UInt32.max) else { return }

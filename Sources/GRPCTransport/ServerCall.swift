@@ -1,4 +1,5 @@
 import CNghttp2
+import DequeModule
 public import NIOCore
 
 /// Why a call ended before its handler finished it.
@@ -35,8 +36,9 @@ public final class ServerCall: @unchecked Sendable {
     var hasMessage = false
     var isRemoteClosed = false
     var openedAt = NIODeadline.uptimeNanoseconds(0)
-    /// Stream bytes received but not yet given back to the peer's window.
-    var unconsumedBytes = 0
+    var isResetCounted = false
+    /// What the connection counted of `heldRequestBytes`.
+    var countedBytes = 0
     /// What the connection's reassembly budget lent to the message that is arriving.
     var grantedBytes = 0
     var isWaitingForGrant = false
@@ -48,8 +50,11 @@ public final class ServerCall: @unchecked Sendable {
     private var trailingStatus: GRPCStatus?
     var isWaitingForRoom = false
     private var active = true
-    private var heldMessages: [[UInt8]] = []
+    private var heldMessages = Deque<[UInt8]>()
+    private var heldMessageBytes = 0
     private var holdsMessages = false
+    private var isDeliveringHeld = false
+    private var hasToldHalfClose = false
 
     private var messageCallback: (([UInt8]) -> Void)?
     private var halfCloseCallback: (() -> Void)?
@@ -186,30 +191,43 @@ public final class ServerCall: @unchecked Sendable {
     /// Whether request bytes still matter.
     var acceptsInput: Bool { active && request.isComplete }
 
+    /// Request bytes in memory on behalf of this call.
+    var heldRequestBytes: Int {
+        request.metadata.byteCount + inbound.heldBytes + heldMessageBytes + (message?.count ?? 0)
+    }
+
     func roomIsFree() { if active { roomCallback?() } }
 
     func deliver(_ message: [UInt8]) {
-        if holdsMessages { heldMessages.append(message) } else { messageCallback?(message) }
-    }
-
-    func remoteClosed() {
-        if !holdsMessages { halfCloseCallback?() }
-    }
-
-    private func deliverHeld() {
-        while !holdsMessages, !heldMessages.isEmpty {
-            let messages = heldMessages
-            heldMessages = []
-            for (position, message) in messages.enumerated() {
-                if holdsMessages {
-                    heldMessages = Array(messages[position...])
-                    return
-                }
-                messageCallback?(message)
-            }
+        guard holdsMessages || isDeliveringHeld else {
+            messageCallback?(message)
+            return
         }
-        guard !holdsMessages, active, let connection else { return }
-        if isRemoteClosed { halfCloseCallback?() } else { connection.consume(self) }
+        heldMessages.append(message)
+        heldMessageBytes += message.count
+    }
+
+    func remoteClosed() { tellHalfClose() }
+
+    private func tellHalfClose() {
+        guard isRemoteClosed, !holdsMessages, heldMessages.isEmpty, !isDeliveringHeld, !hasToldHalfClose else { return }
+        hasToldHalfClose = true
+        halfCloseCallback?()
+    }
+
+    /// A handler may pause and go on again inside its callback: the delivery that is under way sees to the rest then.
+    private func deliverHeld() {
+        guard !isDeliveringHeld else { return }
+        isDeliveringHeld = true
+        while active, !holdsMessages, let message = heldMessages.popFirst() {
+            heldMessageBytes -= message.count
+            messageCallback?(message)
+        }
+        isDeliveringHeld = false
+        guard active, let connection else { return }
+        connection.countHeld(by: self)
+        tellHalfClose()
+        connection.openWindow(of: self)
     }
 
     /// Ends the call from outside. The handler hears of it, unless it was done already.
@@ -246,6 +264,10 @@ public final class ServerCall: @unchecked Sendable {
         roomCallback = nil
         cancelCallback = nil
         heldMessages = []
+        heldMessageBytes = 0
+        message = nil
+        inbound.discard()
+        if countedBytes > 0 { connection?.countHeld(by: self) }
     }
 
     private func queue(_ message: [UInt8], on connection: ServerConnection) {

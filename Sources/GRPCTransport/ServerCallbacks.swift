@@ -35,6 +35,9 @@ enum ServerCallbacks {
         // Answers to settings and pings that a peer does not read may pile up this far.
         nghttp2_option_set_max_outbound_ack(option, 500)
         nghttp2_option_set_max_settings(option, 32)
+        // `ConnectionPolicy` judges resets, by the age of their calls; nghttp2's own limit would close the connection
+        // of a client that gives up many calls at once which had waited long.
+        nghttp2_option_set_stream_reset_rate_limit(option, 1 << 32, 1 << 32)
         return option
     }
 
@@ -123,6 +126,8 @@ enum ServerCallbacks {
             }
         case NGHTTP2_SETTINGS.rawValue:
             connection.receivedSettings()
+        case NGHTTP2_RST_STREAM.rawValue:
+            if let call = serverCall(session, head.stream_id) { connection.receivedReset(call) }
         default: break
         }
     }

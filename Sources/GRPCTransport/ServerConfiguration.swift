@@ -15,10 +15,13 @@ public struct ServerConfiguration: Sendable {
     /// Bytes of unfinished messages longer than a stream's window that one connection may have on their way; further
     /// such messages wait for their turn.
     public var connectionReassemblyBuffer = 16 << 20
+    /// Request bytes that one connection's calls may hold together: unfinished messages, messages that paused handlers
+    /// have not taken, and metadata. A call that would take it further fails with `resourceExhausted`.
+    public var connectionRequestBuffer = 64 << 20
     /// The receive window of a whole connection.
     public var connectionWindow = 4 << 20
     /// Largest sum of a request's header names, values and 32 bytes each.
-    public var maxHeaderListBytes = 32 << 10
+    public var maxHeaderListBytes = 16 << 10
     /// Time to send the HTTP/2 preface with its settings, or an HTTP/1.1 request.
     public var handshakeTimeout: TimeAmount = .seconds(10)
     /// Pings of a client closer than this are counted against it.

@@ -17,6 +17,16 @@ extension ServerConnection {
         if policy.isIdleFrame(type: type, length: length, flags: flags) { countIdleFrame() }
     }
 
+    /// Resets are counted whatever their code and however far the answer is: opening a call costs the client nothing.
+    /// One for a stream that is closed already is not: such calls were answered in full.
+    func receivedReset(_ call: ServerCall) {
+        guard !call.isResetCounted, now - call.openedAt < configuration.rapidResetAge else { return }
+        call.isResetCounted = true
+        if !policy.resets.take(now: now) {
+            leave(code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: "too_many_resets")
+        }
+    }
+
     func countIdleFrame() {
         if !policy.idleFrames.take(now: now) {
             leave(code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: "too_many_frames")
@@ -101,10 +111,11 @@ extension ServerConnection {
 
     /// GOAWAY in two steps: a notice, then, when the client has seen it, the last stream that will be served.
     func drain() {
-        guard !isDraining, let session, let context else { return }
+        guard !isDraining, let noticed = session, let context else { return }
         isDraining = true
-        nghttp2_submit_shutdown_notice(session)
+        nghttp2_submit_shutdown_notice(noticed)
         flush()  // nghttp2 sends pings before anything else, and this one must come after the notice.
+        guard let session else { return }
         nghttp2_submit_ping(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), Self.drainPing)
         setNeedsFlush()
         context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { self.sendFinalGoaway() }

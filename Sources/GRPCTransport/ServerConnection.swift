@@ -12,6 +12,8 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     private var borrower: ServerCall?
     private var borrowed = UnsafeRawBufferPointer(start: nil, count: 0)
     private var unconsumedBytes = 0
+    /// Request bytes held for all calls: unfinished messages, those a paused reader waits to take, and metadata.
+    private var heldBytes = 0
     private var grantedBytes = 0
     private var grantQueue: [ServerCall] = []
     var continuations = 0
@@ -29,6 +31,9 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     static let streamWindow = 65_535
     /// Marks the ping whose answer shows that the client has seen the shutdown notice.
     static let drainPing: [UInt8] = Array("drained?".utf8)
+
+    /// A response's headers and a reset for every stream there may be, and the few frames of the connection itself.
+    override var maxQueuedFrames: Int { 2 * configuration.maxConcurrentStreams + 1_000 }
 
     init(loop: LoopContext, configuration: ServerConfiguration, methods: MethodTable) {
         self.configuration = configuration
@@ -105,13 +110,14 @@ final class ServerConnection: HTTP2Connection, ServerMember {
             call.refuse(httpStatus: fault.httpStatus, fault.status)
             return
         }
+        if !call.request.metadata.isEmpty { countHeld(by: call) }
+        guard call.isActive else { return }
         guard case .streaming(let handler) = call.request.method?.kind else { return }
         handler(call)
     }
 
     func received(_ bytes: UnsafeRawBufferPointer, on call: ServerCall) {
         unconsumedBytes += bytes.count
-        call.unconsumedBytes += bytes.count
         var rest = bytes
         while !rest.isEmpty, call.acceptsInput {
             switch call.inbound.next(&rest) {
@@ -127,16 +133,12 @@ final class ServerConnection: HTTP2Connection, ServerMember {
                 call.fail(GRPCStatus(.internal, "compressed message without a grpc-encoding"))
             }
         }
-        guard call.acceptsInput else { return }
-        if let length = call.inbound.length, length + 5 > Self.streamWindow {
-            if call.grantedBytes == 0 { requestGrant(length, for: call) }
-        } else {
-            releaseGrant(of: call)
-            consume(call)
-        }
+        countHeld(by: call)
+        openWindow(of: call)
     }
 
     private func receivedMessage(_ message: UnsafeRawBufferPointer, on call: ServerCall) {
+        releaseGrant(of: call)
         guard call.isUnary else { return call.deliver(Array(message)) }
         guard acceptMessage(of: call) else { return }
         borrower = call
@@ -144,6 +146,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     }
 
     private func receivedMessage(_ message: [UInt8], on call: ServerCall) {
+        releaseGrant(of: call)
         guard call.isUnary else { return call.deliver(message) }
         guard acceptMessage(of: call) else { return }
         call.message = message
@@ -169,8 +172,10 @@ final class ServerConnection: HTTP2Connection, ServerMember {
 
     func keepBorrowed() {
         guard let borrower else { return }
-        if borrower.isActive { borrower.message = Array(borrowed) }
         self.borrower = nil
+        guard borrower.isActive else { return }
+        borrower.message = Array(borrowed)
+        countHeld(by: borrower)
     }
 
     func remoteClosed(_ call: ServerCall) {
@@ -189,6 +194,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
             handler(call, message)
         } else if let message = call.message {
             call.message = nil
+            countHeld(by: call)
             message.withUnsafeBytes { handler(call, $0) }
         }
     }
@@ -197,9 +203,23 @@ final class ServerConnection: HTTP2Connection, ServerMember {
         let wasActive = call.isActive
         remove(call)
         call.cancel(.reset)
-        if wasActive, errorCode != 0, now - call.openedAt < configuration.rapidResetAge, !policy.resets.take(now: now) {
-            leave(code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: "too_many_resets")
-        }
+        // What the client did wrong may have made nghttp2 reset the stream: that is as cheap for the client.
+        if wasActive, errorCode != 0 { receivedReset(call) }
+    }
+
+    // MARK: Bounds
+
+    /// Brings the count of held request bytes up to date. A call that takes its connection over the bound fails.
+    func countHeld(by call: ServerCall) {
+        let held = call.heldRequestBytes
+        guard held != call.countedBytes else { return }
+        heldBytes += held - call.countedBytes
+        let grew = held > call.countedBytes
+        call.countedBytes = held
+        guard grew, heldBytes > configuration.connectionRequestBuffer, call.isActive else { return }
+        call.request.metadata = MetadataBlock()
+        call.fail(GRPCStatus(.resourceExhausted, "the connection's calls hold too many request bytes"))
+        countHeld(by: call)
     }
 
     private func remove(_ call: ServerCall) {
@@ -209,6 +229,8 @@ final class ServerConnection: HTTP2Connection, ServerMember {
             last.slot = call.slot
             calls[call.slot] = last
         }
+        heldBytes -= call.countedBytes
+        call.countedBytes = 0
         call.detach()
         if call.isWaitingForGrant { grantQueue.removeAll { $0 === call } }
         releaseGrant(of: call)
@@ -217,11 +239,25 @@ final class ServerConnection: HTTP2Connection, ServerMember {
 
     // MARK: Receive windows
 
-    /// Gives back to the client's window what was delivered. A unary request that fits its window never needs it.
-    func consume(_ call: ServerCall) {
-        guard !call.isUnary, !call.isReadingPaused, call.unconsumedBytes > 0, let session else { return }
-        nghttp2_session_consume_stream(session, call.streamID, call.unconsumedBytes)
-        call.unconsumedBytes = 0
+    /// Lets the client send on: up to a window, or to the end of a message that is longer. A unary request that fits
+    /// the first window never needs it.
+    func openWindow(of call: ServerCall) {
+        guard call.acceptsInput, !call.isRemoteClosed, !call.isReadingPaused else { return }
+        if let length = call.inbound.length, length + 5 > Self.streamWindow {
+            if call.grantedBytes == 0 { requestGrant(length, for: call) }
+        } else if !call.isUnary {
+            widenWindow(of: call, to: Self.streamWindow)
+        }
+    }
+
+    /// Once half of `size` is used. The window is set by what the client may still send, so that what was granted for
+    /// one message is not there for ever.
+    private func widenWindow(of call: ServerCall, to size: Int) {
+        guard let session else { return }
+        let left = Int(nghttp2_session_get_stream_local_window_size(session, call.streamID))
+        guard left <= size / 2 else { return }
+        nghttp2_submit_window_update(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), call.streamID, Int32(clamping: size - left))
         setNeedsFlush()
     }
 
@@ -242,8 +278,12 @@ final class ServerConnection: HTTP2Connection, ServerMember {
         call.grantedBytes = length
         grantedBytes += length
         call.inbound.reserveWhole()
-        nghttp2_session_set_local_window_size(
-            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), call.streamID, Int32(clamping: length + Self.streamWindow))
+        let left = Int(nghttp2_session_get_stream_local_window_size(session, call.streamID))
+        let wanted = call.inbound.missingBytes + Self.streamWindow
+        if wanted > left {
+            nghttp2_submit_window_update(
+                session, UInt8(NGHTTP2_FLAG_NONE.rawValue), call.streamID, Int32(clamping: wanted - left))
+        }
         setNeedsFlush()
     }
 

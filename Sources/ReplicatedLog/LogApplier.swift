@@ -18,6 +18,11 @@ public protocol LogApplier: AnyObject {
     /// During replay, false pauses the replay.
     var acceptsProposals: Bool { get }
 
+    /// Why the applier cannot go on, nil while it can. Asked after each slice of a replay, while a replay waits for
+    /// room, and at the end of each turn; once it is set ``ReplicatedLog/start()`` throws `.applier`, and a running log
+    /// fails all proposals and calls ``failed(_:)``.
+    var hasFailed: String? { get }
+
     /// One committed entry: the bytes as they were proposed, borrowed for the call.
     ///
     /// Indices only grow; they skip the places of configuration changes and barriers, which carry no bytes.
@@ -54,4 +59,9 @@ public protocol LogApplier: AnyObject {
 
     /// The log cannot go on, because a write failed or an entry is damaged. Called at most once; all proposals fail from then on.
     func failed(_ error: ReplicatedLogError)
+}
+
+extension LogApplier {
+    /// An applier that never fails.
+    public var hasFailed: String? { nil }
 }

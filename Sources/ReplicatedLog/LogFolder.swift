@@ -3,6 +3,21 @@ internal import Glibc
 
 /// The log's folder as seen from outside of libraft: what must be put right before it loads, and whose error is whose.
 enum LogFolder {
+    /// Makes the folder, for its owner only, unless it exists, and sees to it that its name survives a power cut. Synced
+    /// in any case: who made it may have died before that.
+    static func make(_ path: String) throws(ReplicatedLogError) {
+        guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
+            throw .directory(path: path, reason: "cannot be made: \(String(cString: strerror(errno)))")
+        }
+        let parent = open("\(path)/..", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard parent >= 0 else {
+            throw .directory(
+                path: path, reason: "\(String(cString: strerror(errno))); it must be a readable folder in one")
+        }
+        defer { close(parent) }
+        guard fsync(parent) == 0 else { throw .io("sync \(path)/..: \(String(cString: strerror(errno)))") }
+    }
+
     /// Makes open segments loadable whose last entry ends less than 16 bytes before the end of the file.
     ///
     /// After a crash libraft reads an open segment until it finds zeros; in such a file it meets the end first, and takes

@@ -90,6 +90,7 @@ final class LogLoop {
     private func open(_ replayGate: Gate) throws(ReplicatedLogError) {
         guard uv_loop_init(loop) == 0 else { throw .resources("no event loop could be made") }
         undo.append {}
+        try LogFolder.make(configuration.directory)
         try LogFolder.prepare(configuration.directory)
         try openRaft()
         try bootstrapIfNew()
@@ -168,6 +169,9 @@ final class LogLoop {
         machine.replay = Replay(gate: gate, isCancelled: { inbox.stopRequested })
         let code = raft_start(raft)
         machine.replay = nil
+        // The last slice: what its commit brings to light must not wait for the first turn.
+        machine.closeBatch()
+        machine.noticeApplierFailure()
         if let failure = machine.failure { throw failure }
         if inbox.stopRequested { throw .stopped }
         guard code == 0 else {

@@ -280,12 +280,20 @@ package final class RaftMachine {
         preconditionOnLogThread()
         deliverFailures()
         closeBatch()
+        noticeApplierFailure()
         if let failure, !failureWasTold {
             failureWasTold = true
             failOutstanding(from: 0, .io(failure.description))
             deliverFailures()
             applier.failed(failure)
         }
+    }
+
+    /// Asks the applier whether it can go on, and ends the log's life if not. True: the log has failed.
+    @discardableResult
+    func noticeApplierFailure() -> Bool {
+        if failure == nil, let reason = applier.hasFailed { fail(.applier(reason)) }
+        return failure != nil
     }
 
     func closeBatch() {

@@ -28,11 +28,12 @@ final class Replay {
     func mayGoOn(_ machine: RaftMachine) -> Bool {
         guard entries == 0 else { return true }
         while !machine.applier.acceptsProposals {
-            if isCancelled() { return false }
+            // An applier that has failed never has room again.
+            if isCancelled() || machine.noticeApplierFailure() { return false }
             gate.wait(milliseconds: 100)
             machine.tick(now: .now)
         }
-        return !isCancelled()
+        return !isCancelled() && !machine.noticeApplierFailure()
     }
 
     /// After each entry.

@@ -2,7 +2,7 @@ public import Vocabulary
 
 /// What a log needs to know before it starts. Sizes are in bytes.
 public struct ReplicatedLogConfiguration: Sendable {
-    /// The log's own folder; must exist, and nobody else may use it.
+    /// The log's own folder; made with mode 0700 when only its parent exists. Nobody else may use it.
     public var directory: String
     /// This server's id in the cluster; not zero, and the same at every start.
     public var serverID: UInt64
@@ -31,13 +31,31 @@ public struct ReplicatedLogConfiguration: Sendable {
     public var entryBytes = 3 << 20
 
     /// - Parameters:
-    ///   - directory: the log's own folder, which exists.
+    ///   - directory: the log's own folder, in one that exists.
     ///   - serverID: this server's id, not zero.
     ///   - appliedIndex: the last entry the store holds durably, zero when it holds none.
     public init(directory: String, serverID: UInt64, appliedIndex: RaftIndex = .zero) {
         self.directory = directory
         self.serverID = serverID
         self.appliedIndex = appliedIndex
+    }
+
+    /// The largest entry that ``fit(entryBytes:)`` takes: requests of 64 MiB, and what is around them.
+    public static let largestEntryBytes = 65 << 20
+
+    /// Raises the bounds that stand in the way of entries of this size, kind byte included; lowers none.
+    ///
+    /// Segments become at least twice as large, and two unused ones are always held ready: the disk must have room for
+    /// six entries beside the log itself. The queue takes two such entries at a time.
+    /// - Parameter size: 1 ... ``largestEntryBytes``.
+    public mutating func fit(entryBytes size: Int) {
+        precondition((1...Self.largestEntryBytes).contains(size), "entries have 1 byte to 65 MiB")
+        let mebibyte = 1 << 20
+        // As stored: the padding, and the header of a batch, have their place too.
+        let segment = (2 * (size + 4_096) + mebibyte - 1) / mebibyte * mebibyte
+        entryBytes = max(entryBytes, size)
+        segmentBytes = max(segmentBytes, segment)
+        queueBytes = max(queueBytes, 2 * (size + 8))
     }
 
     /// The first thing wrong with these settings, or nil.

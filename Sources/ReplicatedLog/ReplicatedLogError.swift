@@ -24,6 +24,8 @@ public enum ReplicatedLogError: Error, Equatable, Sendable, CustomStringConverti
     case corrupt(String)
     /// The state that the newest checkpoint refers to was not accepted by the state machine.
     case restore(String)
+    /// The state machine cannot go on, for the reason it gives: entries are in the log but cannot be applied.
+    case applier(String)
     /// The log ends before what the store already holds: the folders do not belong together, or log files are missing.
     case behindStore(last: RaftIndex, applied: RaftIndex)
     /// The log on disk belongs to a cluster that this server is not a voter of.
@@ -42,6 +44,7 @@ public enum ReplicatedLogError: Error, Equatable, Sendable, CustomStringConverti
         case .configuration(let text): "log configuration: \(text)"
         case .corrupt(let text): "log is damaged: \(text); restore this member's data folder from a backup"
         case .restore(let text): "log's checkpoint was refused: \(text)"
+        case .applier(let reason): "log entries cannot be applied: \(reason)"
         case .behindStore(let last, let applied):
             "log ends at entry \(last) but the store has applied \(applied): the data folder is mixed or log files are missing"
         case .notVoter(let serverID): "log belongs to a cluster in which server \(serverID) has no vote"

@@ -24,8 +24,11 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     /// Answers of the open turn, by loop number.
     private var answers: [[ProposalAnswer]]
     private var isBatchOpen = false
-    /// Set by the first store error: from then on nothing is applied or answered until the process restarts.
+    /// Set by the first error: from then on nothing is applied or answered until the process restarts.
     private var failure: String?
+
+    /// Why nothing can be applied any more; nil while all is well.
+    var hasFailed: String? { failure }
     /// Last entry in the store when the snapshot under way was sealed; the worker reads it after the log thread wrote
     /// it, and libraft runs one snapshot at a time.
     private var sealedIndex = RaftIndex.zero
@@ -135,6 +138,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private func fail(_ reason: String) {
         guard failure == nil else { return }
         failure = reason
+        // Half a batch must never reach base.
+        store.writer.poison()
         for index in answers.indices {
             for answer in answers[index] { answer.proposal.proposalFailed(.io(reason)) }
             answers[index] = []

@@ -52,7 +52,11 @@ struct Member: Sendable {
             var configuration = StoreConfiguration(directory: settings.dataDirectory)
             configuration.onEvent = { event in
                 logger.log(event)
-                if event.givesRoom { log.value?.wake() }
+                switch event {
+                case .flushed: log.value?.wake()
+                case .failed(let error): onFailure("the store's background work cannot go on: \(error)")
+                case .flushFailed, .compacted, .compactionFailed, .mapGrown: break
+                }
             }
             store = try Store.open(configuration)
         } catch {
@@ -224,18 +228,12 @@ extension Logger {
                 ])
         case .compactionFailed(let error, let retryIn):
             self.error("compaction failed", metadata: ["error": "\(error)", "retry-in": "\(retryIn)"])
+        case .failed(let error):
+            critical(
+                "the store's background work stopped; the log holds what is not in base",
+                metadata: ["error": "\(error)"])
         case .mapGrown(let layer, let bytes):
             info("map grown", metadata: ["layer": "\(layer)", "bytes": "\(bytes)"])
-        }
-    }
-}
-
-extension StoreEvent {
-    /// Whether proposals that were held back may go on.
-    fileprivate var givesRoom: Bool {
-        switch self {
-        case .flushed: true
-        case .flushFailed, .compacted, .compactionFailed, .mapGrown: false
         }
     }
 }

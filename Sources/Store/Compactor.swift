@@ -71,6 +71,7 @@ extension Flusher {
             let sub = UInt32(truncatingIfNeeded: try meta.number(.compactionSub) ?? 0)
             let step = try collect(transaction, from: Position(main: main, sub: sub), through: target)
             removed = try remove(step, target, transaction)
+            if let fault = core.configuration.compactionFault() { throw fault }
             isDone = step.rest == nil
             let rest = step.rest ?? Position(main: target, sub: 0)
             try meta.set(.compactionMain, UInt64(bitPattern: rest.main.value))

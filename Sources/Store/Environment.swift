@@ -1,5 +1,6 @@
 import CLMDB
 import Glibc
+import Synchronization
 
 /// One LMDB environment with its databases. Owns LMDB's pointers; nothing outside this module sees one.
 ///
@@ -19,6 +20,10 @@ final class Environment: Sendable {
     let kind: Kind
     let path: String
     let databases: Databases
+    /// Bytes of address space. LMDB's own number must not be asked for while another thread may make the map larger.
+    private let mapBytes: Atomic<Int>
+    /// The map went away while it should grow. Nothing may touch it any more, LMDB's closing included.
+    private let isLost = Atomic<Bool>(false)
 
     /// Handles, the same for all transactions.
     struct Databases: Sendable {
@@ -36,7 +41,9 @@ final class Environment: Sendable {
     }
 
     /// Opens the environment in the existing folder `path`, creates its files when absent.
-    init(name: String, kind: Kind, path: String, mapSize: Int) throws(StoreError) {
+    init(
+        name: String, kind: Kind, path: String, mapSize: Int, formatMayBeForeign: Bool = false
+    ) throws(StoreError) {
         var opened: OpaquePointer?
         try check(mdb_env_create(&opened), "mdb_env_create")
         guard let pointer = opened else { throw .from(ENOMEM, "mdb_env_create") }
@@ -47,7 +54,10 @@ final class Environment: Sendable {
             var flags = UInt32(MDB_NOTLS | MDB_NOMEMINIT)
             if kind == .young { flags |= UInt32(MDB_NOSYNC | MDB_NOMETASYNC | MDB_WRITEMAP) }
             try Self.openFiles(pointer, path: path, flags: flags, mapSize: mapSize)
-            if kind == .young { try Self.allocate(path: path + "/data.mdb", size: mapSize) }
+            switch kind {
+            case .young: try Self.allocate(path: path + "/data.mdb", size: mapSize)
+            case .base: if !formatMayBeForeign { try Self.checkFormat(pointer, path: path) }
+            }
             databases = try Self.openDatabases(pointer, kind: kind)
         } catch {
             mdb_env_close(pointer)
@@ -57,10 +67,13 @@ final class Environment: Sendable {
         self.name = name
         self.kind = kind
         self.path = path
+        mapBytes = Atomic(mapSize)
     }
 
-    /// Only after every transaction has ended.
-    func close() { mdb_env_close(pointer) }
+    /// Only after every transaction has ended. A lost map is left to the process's end.
+    func close() {
+        if !isLost.load(ordering: .acquiring) { mdb_env_close(pointer) }
+    }
 
     /// A read transaction, to be aborted by the caller.
     func beginRead() throws(StoreError) -> OpaquePointer {
@@ -79,31 +92,35 @@ final class Environment: Sendable {
         return transaction
     }
 
-    /// Pages that can be taken before the map is full, not counting those freed earlier.
+    /// Pages that can be taken before the map is full, not counting those freed earlier. Not while the map may grow.
     var unusedPages: Int {
         var info = MDB_envinfo()
         mdb_env_info(pointer, &info)
         return info.me_mapsize / Self.pageSize - info.me_last_pgno - 1
     }
 
-    /// Bytes up to the last page in use.
+    /// Bytes up to the last page in use. Not while the map may grow.
     var fileBytes: Int {
         var info = MDB_envinfo()
         mdb_env_info(pointer, &info)
         return (info.me_last_pgno + 1) * Self.pageSize
     }
 
-    var mapSize: Int {
-        var info = MDB_envinfo()
-        mdb_env_info(pointer, &info)
-        return info.me_mapsize
-    }
+    /// Bytes of address space, for any thread at any time.
+    var mapSize: Int { mapBytes.load(ordering: .relaxed) }
 
     /// Makes the map larger. No transaction of any thread may be open: LMDB maps the file anew.
+    ///
+    /// - Throws: `mapLost` when the new map could not be made; the old one is gone by then.
     func grow(to size: Int) throws(StoreError) {
         // The file first: it must never be smaller than a writable map.
         if kind == .young { try Self.allocate(path: path + "/data.mdb", size: size) }
-        try check(mdb_env_set_mapsize(pointer, size), "mdb_env_set_mapsize")
+        let code = mdb_env_set_mapsize(pointer, size)
+        guard code == 0 else {
+            isLost.store(true, ordering: .releasing)
+            throw .mapLost(path: path, code: code)
+        }
+        mapBytes.store(size, ordering: .relaxed)
     }
 
     /// Takes everything out of a young layer. Readers inside keep what they see.
@@ -180,11 +197,28 @@ final class Environment: Sendable {
         if fstatvfs(file, &disk) == 0, missing > 0, UInt(missing) / disk.f_frsize >= disk.f_bavail {
             throw .noSpace(path: path, needed: size)
         }
-        let code = posix_fallocate(file, 0, size)
+        var code = posix_fallocate(file, 0, size)
+        while code == EINTR { code = posix_fallocate(file, 0, size) }
         switch code {
         case 0: return
         case ENOSPC, EDQUOT, EFBIG: throw .noSpace(path: path, needed: size)
         default: throw .lmdb(code: code, operation: "posix_fallocate \(path)")
+        }
+    }
+
+    /// Refuses a base of another format before anything is written into it. A new one has no format yet.
+    private static func checkFormat(_ pointer: OpaquePointer, path: String) throws(StoreError) {
+        var transaction: OpaquePointer?
+        try check(mdb_txn_begin(pointer, nil, UInt32(MDB_RDONLY), &transaction), "mdb_txn_begin (format)")
+        guard let transaction else { throw .from(ENOMEM, "mdb_txn_begin (format)") }
+        defer { mdb_txn_abort(transaction) }
+        var database: MDB_dbi = 0
+        let code = mdb_dbi_open(transaction, "meta", 0, &database)
+        if code == MDB_NOTFOUND { return }
+        try check(code, "mdb_dbi_open (meta)")
+        let format = try MetaTable(transaction: transaction, database: database).number(.format)
+        if let format, format != Layout.formatVersion {
+            throw .unknownFormat(path: path, found: format, expected: Layout.formatVersion)
         }
     }
 

@@ -13,6 +13,8 @@ final class Flusher: @unchecked Sendable {
     private var thread: pthread_t?
     /// A layer that base has already, but that could not be emptied yet: it must not be copied again.
     private var copiedSeal: Int?
+    /// After a failed step of compaction, when the next one may be tried.
+    private var compactionMayBegin: ContinuousClock.Instant?
     /// Revisions removed by the compaction in progress, and when it began.
     var compaction: (removed: Int, start: ContinuousClock.Instant)?
 
@@ -25,6 +27,8 @@ final class Flusher: @unchecked Sendable {
     }
 
     func start() throws(StoreError) {
+        let fault = core.configuration.flusherStartFault
+        guard fault == 0 else { throw .from(fault, "pthread_create (flusher)") }
         let box = Unmanaged.passRetained(self)
         var started = pthread_t()
         let code = pthread_create(
@@ -49,56 +53,82 @@ final class Flusher: @unchecked Sendable {
     }
 
     private func run() {
-        var backOff = BackOff()
+        var flushBackOff = BackOff()
+        var compactionBackOff = BackOff()
         while true {
             switch nextWork() {
             case .stop: return
             case .flush(let sealed):
                 do throws(StoreError) {
                     try flush(sealed)
-                    backOff.reset()
+                    flushBackOff.reset()
                 } catch {
-                    guard report(error, backOff.next()) else { return }
+                    guard report(error, flushBackOff.next()) else { return }
                 }
             case .compact(let target):
                 do throws(StoreError) {
                     try compact(through: target)
-                    backOff.reset()
+                    compactionBackOff.reset()
                 } catch {
-                    let delay = backOff.next()
+                    guard error.isWorthRetrying else { return giveUp(error) }
+                    let delay = compactionBackOff.next()
+                    // Not a pause: a flush that falls due meanwhile comes first.
+                    compactionMayBegin = .now + delay
                     core.tell(.compactionFailed(error, retryIn: delay))
-                    pause(delay)
                 }
             }
         }
     }
 
     private func nextWork() -> Work {
-        core.handover.wait { state in
-            if state.stop == .atOnce { return .stop }
-            if let sealed = state.sealed { return .flush(sealed) }
-            if state.stop == .whenFlushed { return .stop }
-            if state.compactedPhysically < state.durable.compactedRevision {
-                return .compact(state.durable.compactedRevision)
+        while true {
+            let delay = compactionMayBegin.map { $0 - .now } ?? .zero
+            guard delay > .zero else {
+                compactionMayBegin = nil
+                return core.handover.wait { Self.due(&$0, mayCompact: true) }
             }
-            return nil
+            if let work = core.handover.wait(timeout: delay, until: { Self.due(&$0, mayCompact: false) }) {
+                return work
+            }
         }
+    }
+
+    private static func due(_ state: inout StoreCore.Handover, mayCompact: Bool) -> Work? {
+        if state.stop == .atOnce { return .stop }
+        if let sealed = state.sealed { return .flush(sealed) }
+        if state.stop == .whenFlushed { return .stop }
+        if mayCompact, state.compactedPhysically < state.durable.compactedRevision {
+            return .compact(state.durable.compactedRevision)
+        }
+        return nil
     }
 
     /// Tells of a failed flush and waits before the next try. False when there is to be none.
     private func report(_ error: StoreError, _ delay: Duration) -> Bool {
+        // The copy was cut short by a store that is being dropped.
+        if error == .closed { return false }
+        guard error.isWorthRetrying else {
+            giveUp(error)
+            return false
+        }
         let isStopping = core.handover.update { state in
             state.failures += 1
             state.lastFailure = error
             return state.stop != .no
         }
-        if error != .closed { core.tell(.flushFailed(error, retryIn: isStopping ? nil : delay)) }
-        if !isStopping { pause(delay) }
+        core.tell(.flushFailed(error, retryIn: isStopping ? nil : delay))
+        if !isStopping { _ = core.handover.wait(timeout: delay) { $0.stop == .no ? nil : () } }
         return !isStopping
     }
 
-    private func pause(_ delay: Duration) {
-        _ = core.handover.wait(timeout: delay) { $0.stop == .no ? nil : () }
+    /// The last thing the thread does on an error that no further try can mend.
+    private func giveUp(_ error: StoreError) {
+        core.handover.update { state in
+            state.failures += 1
+            state.lastFailure = error
+            state.hasGivenUp = true
+        }
+        core.tell(.failed(error))
     }
 
     private struct BackOff {

@@ -12,6 +12,8 @@ final class ReaderGate: Sendable {
         var isWriterInside = false
         var shutters = 0
         var isClosed = false
+        /// A map was lost: whoever came in would read memory that is not there.
+        var isBroken = false
     }
 
     private let state = Monitor(State())
@@ -19,7 +21,7 @@ final class ReaderGate: Sendable {
     /// Lets a reader in, with a snapshot to be begun; `make` makes one when none is idle.
     func enter(_ make: () -> Snapshot) throws(StoreError) -> Snapshot {
         let entered = state.wait { state -> (isOpen: Bool, idle: Snapshot?)? in
-            if state.isClosed { return (false, nil) }
+            if state.isClosed || state.isBroken { return (false, nil) }
             guard state.shutters == 0 else { return nil }
             state.readersInside += 1
             return (true, state.idle.popLast())
@@ -39,12 +41,13 @@ final class ReaderGate: Sendable {
         if isAwaited { state.update { _ in } }
     }
 
-    /// Lets the log thread in, which reads sealed and base while a batch is open.
-    func enterWriter() {
-        state.wait { state -> Void? in
+    /// Lets the log thread in, which reads sealed and base while a batch is open. False: a map is lost.
+    func enterWriter() -> Bool {
+        state.wait { state -> Bool? in
+            if state.isBroken { return false }
             guard state.shutters == 0 else { return nil }
             state.isWriterInside = true
-            return ()
+            return true
         }
     }
 
@@ -57,14 +60,26 @@ final class ReaderGate: Sendable {
         if isAwaited { state.update { _ in } }
     }
 
-    /// Runs `body` while nobody reads. The log thread, growing its own layer, is `exceptWriter`.
+    /// Runs `body` while nobody reads. The log thread, growing its own layer, is `exceptWriter`. When that loses a
+    /// map the gate stays shut for good.
     func whileShut(exceptWriter: Bool, _ body: () throws(StoreError) -> Void) throws(StoreError) {
         state.update { $0.shutters += 1 }
         state.wait { state -> Void? in
             state.readersInside == 0 && (exceptWriter || !state.isWriterInside) ? () : nil
         }
-        defer { state.update { $0.shutters -= 1 } }
-        try body()
+        var isBroken = false
+        defer {
+            state.update { state in
+                state.shutters -= 1
+                if isBroken { state.isBroken = true }
+            }
+        }
+        do throws(StoreError) {
+            try body()
+        } catch {
+            if case .mapLost = error { isBroken = true }
+            throw error
+        }
     }
 
     /// Turns readers away for good, waits for those inside and frees what is kept for them.

@@ -2,62 +2,35 @@ public import Vocabulary
 
 // Checksums by which members, and Berth and etcd, compare what they hold.
 extension Snapshot {
-    /// etcd's HashKV: CRC-32C over the history up to a revision, as etcd would have stored it after compaction.
-    ///
-    /// The bytes are `key`, then for each change 8 bytes main, `_`, 8 bytes sub, `t` for a deletion, and the encoded
-    /// key-value, of a deletion only the `key` field. Changes at or below the compacted revision count when they are
-    /// the newest live version of their key at `revision`; when no key at all is live then, when compaction keeps
-    /// them. What has been removed physically so far makes no difference.
+    /// etcd's HashKV at a revision, in one go; `Store.hashKV` is for stores that go on working meanwhile.
     public func hashKV(at revision: Revision) throws -> UInt32 {
-        var checksum = CRC32C()
-        checksum.add(Array("key".utf8))
-        // Nothing stands at a negative revision, and etcd hashes nothing rather than refuse.
-        guard revision >= .zero else { return checksum.value }
-        try checkReadable(revision)
-        var hasLiveKeys = false
-        try forEachKey(in: .all, at: revision) { _, _ in
-            hasLiveKeys = true
-            return .stop
-        }
-        try walkRevisions(from: .zero, through: revision) { change in
-            let isOld = compactedRevision > .zero && change.revision <= compactedRevision
-            if isOld, try !isKept(change, at: hasLiveKeys ? revision : nil) { return .next }
-            checksum.add(UInt64(bitPattern: change.revision.value))
-            checksum.add([UInt8(ascii: "_")])
-            checksum.add(UInt64(change.sub))
-            if change.isDeletion {
-                checksum.add([UInt8(ascii: "t")])
-                let key = try KeyValueEncoding.key(of: change.keyValue)
-                let field = KeyValueEncoding(
-                    key: key, value: UnsafeRawBufferPointer(start: nil, count: 0),
-                    record: KeyRecord(
-                        createRevision: .zero, modRevision: .zero, modSub: 0, version: 0, lease: .none))
-                checksum.add(field.bytes)
-            } else {
-                checksum.add(change.keyValue)
-            }
-            return .next
-        }
+        var checksum = try HistoryChecksum(of: self, at: revision)
+        _ = try checksum.add(.max, from: self)
         return checksum.value
-    }
-
-    /// Whether a change at or below the compacted revision counts: as the newest live version at `revision`, or,
-    /// without one, as something compaction leaves.
-    private func isKept(_ change: StoredChange, at revision: Revision?) throws -> Bool {
-        let key = try KeyValueEncoding.key(of: change.keyValue)
-        let newest = try record(of: key, at: revision ?? compactedRevision)
-        if let newest { return newest.modRevision == change.revision && newest.modSub == change.sub }
-        return revision == nil && change.isDeletion && change.revision == compactedRevision
     }
 
     /// CRC-32C over all the store holds for its users: the history as `hashKV` sees it, and every table.
     ///
     /// Equal on members that have applied the same entries, whatever each has flushed or removed so far.
     public func hash() throws -> UInt32 {
+        Self.combine(
+            history: try hashKV(at: revision), revision: revision, compacted: compactedRevision,
+            records: try recordsHash())
+    }
+
+    fileprivate static func combine(
+        history: UInt32, revision: Revision, compacted: Revision, records: UInt32
+    ) -> UInt32 {
         var checksum = CRC32C()
-        checksum.add(UInt64(try hashKV(at: revision)))
+        checksum.add(UInt64(history))
         checksum.add(UInt64(bitPattern: revision.value))
-        checksum.add(UInt64(bitPattern: compactedRevision.value))
+        checksum.add(UInt64(bitPattern: compacted.value))
+        checksum.add(UInt64(records))
+        return checksum.value
+    }
+
+    fileprivate func recordsHash() throws -> UInt32 {
+        var checksum = CRC32C()
         for table in RecordTable.allCases {
             checksum.add([table.rawValue])
             try forEachRecord(table) { key, value in
@@ -72,12 +45,58 @@ extension Snapshot {
     }
 }
 
-extension KeyValueEncoding {
-    /// The encoding as bytes of its own.
-    fileprivate var bytes: [UInt8] {
-        [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-            if let start = buffer.baseAddress { write(to: UnsafeMutableRawPointer(start)) }
-            count = size
+extension Store {
+    /// Times a walk begins again because the store was compacted in its midst; then it is done in one snapshot.
+    private static let restarts = 8
+
+    /// etcd's HashKV at a revision, from a fresh snapshot for every `slice` changes: a map can grow in between.
+    ///
+    /// - Parameter slice: changes that one snapshot reads; 4 MiB of values end it earlier.
+    /// - Returns: the hash, the compacted revision it is for (zero: never compacted), and the newest revision when the
+    ///   walk began.
+    /// - Throws: `futureRevision`, and `compacted` also when a compaction passes the revision meanwhile. One that does
+    ///   not pass it changes what counts, so the walk begins again.
+    public func hashKV(
+        at revision: Revision, slice: Int = 4_096
+    ) throws -> (hash: UInt32, compacted: Revision, current: Revision) {
+        precondition(slice > 0, "a slice takes at least one change")
+        for _ in 0..<Self.restarts {
+            var (checksum, current) = try withSnapshot { snapshot in
+                (try HistoryChecksum(of: snapshot, at: revision), snapshot.revision)
+            }
+            if try complete(&checksum, slice: slice) { return (checksum.value, checksum.compacted, current) }
+        }
+        return try withSnapshot { snapshot in
+            (try snapshot.hashKV(at: revision), snapshot.compactedRevision, snapshot.revision)
+        }
+    }
+
+    /// CRC-32C over all the store holds for its users at its newest revision, which comes with it. The history is
+    /// walked in slices, as `hashKV` does; the tables, which are small, in the first of them.
+    public func hash() throws -> (UInt32, Revision) {
+        for _ in 0..<Self.restarts {
+            var (checksum, records) = try withSnapshot { snapshot in
+                (try HistoryChecksum(of: snapshot, at: snapshot.revision), try snapshot.recordsHash())
+            }
+            guard try complete(&checksum, slice: 4_096) else { continue }
+            return (
+                Snapshot.combine(
+                    history: checksum.value, revision: checksum.revision, compacted: checksum.compacted,
+                    records: records), checksum.revision
+            )
+        }
+        return try withSnapshot { (try $0.hash(), $0.revision) }
+    }
+
+    /// Walks to the end, a snapshot a slice. False: the store was compacted to a higher revision meanwhile.
+    private func complete(_ checksum: inout HistoryChecksum, slice: Int) throws -> Bool {
+        while true {
+            let step: Bool? = try withSnapshot { snapshot in
+                guard snapshot.compactedRevision == checksum.compacted else { return nil }
+                return try checksum.add(slice, from: snapshot)
+            }
+            guard let isUnfinished = step else { return false }
+            if !isUnfinished { return true }
         }
     }
 }

@@ -134,21 +134,25 @@ public final class Snapshot {
         guard start >= compactedRevision else {
             throw StoreError.compacted(requested: start, compacted: compactedRevision)
         }
-        try walkRevisions(from: start, through: min(end, revision), visit)
+        var position = ChangePosition(start)
+        try walkRevisions(from: &position, through: min(end, revision), visit)
     }
 
     /// Each layer's revisions all follow those of the layer behind it, or, just flushed, are there too.
+    ///
+    /// Moves `position` behind the last change visited.
+    /// - Returns: whether `visit` stopped it.
+    @discardableResult
     func walkRevisions(
-        from start: Revision, through end: Revision, _ visit: (StoredChange) throws -> Visit
-    ) throws {
-        guard start <= end else { return }
+        from position: inout ChangePosition, through end: Revision, _ visit: (StoredChange) throws -> Visit
+    ) throws -> Bool {
+        guard position.main <= end else { return false }
         openWalks += 1
         defer { openWalks -= 1 }
-        var position = (main: max(start, Revision.zero), sub: UInt32(0))
         for layer in [third, second, first] {
-            let stopped = try layer.walkRevisions(from: &position, through: end, visit)
-            if stopped { return }
+            if try layer.walkRevisions(from: &position, through: end, visit) { return true }
         }
+        return false
     }
 
     func checkReadable(_ asked: Revision) throws(StoreError) {
@@ -157,10 +161,22 @@ public final class Snapshot {
     }
 }
 
+/// A place in the history: that of a change, or just behind one.
+struct ChangePosition {
+    var main: Revision
+    var sub: UInt32
+
+    /// Before the first change of a revision.
+    init(_ revision: Revision) {
+        main = max(revision, .zero)
+        sub = 0
+    }
+}
+
 extension LayerReader {
     /// Visits this layer's changes from a position on and moves the position behind the last one. True: was stopped.
     fileprivate func walkRevisions(
-        from position: inout (main: Revision, sub: UInt32), through end: Revision,
+        from position: inout ChangePosition, through end: Revision,
         _ visit: (StoredChange) throws -> Visit
     ) throws -> Bool {
         var cursor: OpaquePointer?
@@ -181,7 +197,8 @@ extension LayerReader {
                 let change = StoredChange(
                     revision: main, sub: sub, isDeletion: kind == Layout.tombstoneKind,
                     keyValue: UnsafeRawBufferPointer(rebasing: value.bytes.dropFirst(1)))
-                position = (main, sub + 1)
+                position.main = main
+                position.sub = sub + 1
                 if case .stop = try visit(change) { return true }
                 code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
             }

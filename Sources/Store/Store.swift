@@ -2,6 +2,7 @@
 /// of LMDB. It owns the data folder's `base`, `young-a`, `young-b` and `lock`, the flusher thread, and every LMDB
 /// pointer. It must never know a request, a lease's meaning or the network, decide a revision, or make the log thread
 /// wait for a disk.
+import CLMDB
 import Glibc
 import Synchronization
 public import Vocabulary
@@ -23,6 +24,18 @@ public final class Store: Sendable {
     /// Base is taken as it stands; what the young layers held when the process ended is gone and comes back from the
     /// log, from `writer.appliedIndex` on.
     public static func open(_ configuration: StoreConfiguration) throws(StoreError) -> Store {
+        let store = try openLayers(configuration)
+        do throws(StoreError) {
+            try store.flusher.start()
+        } catch {
+            store.abandon()
+            throw error
+        }
+        return store
+    }
+
+    /// The store without its flusher, to which the layers and the lock belong from here on.
+    private static func openLayers(_ configuration: StoreConfiguration) throws(StoreError) -> Store {
         let directory = configuration.directory
         try DataFolder.make(directory)
         let lock = try FolderLock(directory: directory)
@@ -41,9 +54,7 @@ public final class Store: Sendable {
             let core = StoreCore(
                 configuration, base: base, youngA: opened[1], youngB: opened[2], contents: contents)
             core.measureBase()
-            let store = Store(core, contents.state, lock)
-            try store.flusher.start()
-            return store
+            return Store(core, contents.state, lock)
         } catch {
             for environment in opened.reversed() { environment.close() }
             lock.release()
@@ -98,7 +109,7 @@ public final class Store: Sendable {
         return try body(snapshot)
     }
 
-    /// Disk space taken and used.
+    /// Disk space taken and used: a few atomic loads, for any thread at any time.
     public func size() -> StoreSize {
         let young = core.activeBytes.load(ordering: .relaxed) + core.sealedBytes.load(ordering: .relaxed)
         return StoreSize(
@@ -130,7 +141,9 @@ public final class Store: Sendable {
             guard let sealed = state.sealed, sealed.state.appliedIndex >= raftIndex else {
                 return .failure(state.stop == .no ? .notSealed(raftIndex) : .closed)
             }
-            if state.failures > failures, let failure = state.lastFailure { return .failure(failure) }
+            if state.hasGivenUp || state.failures > failures, let failure = state.lastFailure {
+                return .failure(failure)
+            }
             return nil
         }
         try failure.get()
@@ -174,7 +187,8 @@ extension Store {
     package func storedRevisions() throws -> [Int64] {
         try withSnapshot { snapshot in
             var found: [Int64] = []
-            try snapshot.walkRevisions(from: .zero, through: snapshot.revision) { change in
+            var position = ChangePosition(.zero)
+            try snapshot.walkRevisions(from: &position, through: snapshot.revision) { change in
                 found.append(change.revision.value)
                 return .next
             }
@@ -184,8 +198,17 @@ extension Store {
 
     /// Damages the `meta` of a closed store's base.
     package static func overwriteMeta(_ path: String, _ name: String, _ value: [UInt8]?) throws(StoreError) {
-        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20)
+        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20, formatMayBeForeign: true)
         defer { base.close() }
         try base.overwriteMeta(name, value)
+    }
+
+    /// Takes a database away from a closed store's base, as a version that does not know it would have left it.
+    package static func removeLongRecords(_ path: String) throws(StoreError) {
+        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20, formatMayBeForeign: true)
+        defer { base.close() }
+        let transaction = try base.beginWrite()
+        try check(mdb_drop(transaction, base.databases.records[0].long, 1), "mdb_drop (long_records)")
+        try check(mdb_txn_commit(transaction), "mdb_txn_commit (long_records)")
     }
 }

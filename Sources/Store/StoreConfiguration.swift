@@ -7,14 +7,14 @@ public struct StoreConfiguration: Sendable {
     /// The active layer is sealed at this many revisions.
     public var sealRevisions = 32_768
     /// The active layer is sealed at this many bytes of keys and values.
-    public var sealBytes = 64 << 20
+    public var sealBytes = 16 << 20
     /// The active layer is sealed this long after its first write.
     public var sealAge: Duration = .seconds(5)
     /// Address space of the base layer at first; the file itself grows only with the data. Doubled when full.
     public var baseMapBytes = 64 << 30
-    /// Disk space that each young layer takes at once; it takes more when a layer of large values needs it. 32,768
-    /// revisions of 200 bytes need about 20 MiB.
-    public var youngMapBytes = 32 << 20
+    /// Disk space that each young layer takes at once. Growing makes all readers wait, so it should hold what the
+    /// bounds above let in, with LMDB's overhead; a batch larger than that makes it grow.
+    public var youngMapBytes = 64 << 20
     /// Revisions that one transaction of physical compaction walks over. A flush that falls due waits for it.
     public var compactionStep = 16_384
     /// When set, opening a folder with another identity is an error.
@@ -25,6 +25,10 @@ public struct StoreConfiguration: Sendable {
 
     /// What the next flush fails with just before its commit: a full disk, for tests.
     package var flushFault: @Sendable () -> StoreError? = { nil }
+    /// What the next step of physical compaction fails with.
+    package var compactionFault: @Sendable () -> StoreError? = { nil }
+    /// What starting the flusher's thread fails with; 0 starts it.
+    package var flusherStartFault: Int32 = 0
 
     /// The usual values for a data folder.
     public init(directory: String) { self.directory = directory }
@@ -40,6 +44,9 @@ public enum StoreEvent: Sendable {
     case compacted(through: Revision, removed: Int, duration: Duration)
     /// A step of physical compaction failed; it is tried again after `retryIn`.
     case compactionFailed(StoreError, retryIn: Duration)
+    /// The background work met something that trying again cannot mend, and has stopped for good. Nothing is lost, the
+    /// log holds it; but nothing more becomes durable in base, so the store should be closed. Comes once, and last.
+    case failed(StoreError)
     /// A layer was given more address space.
     case mapGrown(layer: String, bytes: Int)
 }

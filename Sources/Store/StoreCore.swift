@@ -49,6 +49,8 @@ final class StoreCore: Sendable {
         /// Flushes that failed, counted so that one who waits sees a new failure.
         var failures = 0
         var lastFailure: StoreError?
+        /// The flusher has ended on `lastFailure`: no more flush will come.
+        var hasGivenUp = false
         var stop = Stop.no
         /// Physical compaction is done up to here, and told to these when they are reached.
         var compactedPhysically: Revision

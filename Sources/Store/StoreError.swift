@@ -1,4 +1,5 @@
 import CLMDB
+import Glibc
 public import Vocabulary
 
 /// What can go wrong in the store. Cases carry values; `description` says what was found, what was expected and
@@ -20,6 +21,8 @@ public enum StoreError: Error, Hashable, Sendable {
     case corrupt(place: String, detail: String)
     /// LMDB or the system call below it failed.
     case lmdb(code: Int32, operation: String)
+    /// A layer could not be mapped into memory again after it had grown; the store must be opened again.
+    case mapLost(path: String, code: Int32)
     /// The disk has no room for a file the store must have in full before it uses it.
     case noSpace(path: String, needed: Int)
     /// The revision asked for has been compacted away.
@@ -35,6 +38,18 @@ public enum StoreError: Error, Hashable, Sendable {
 
     static func from(_ code: Int32, _ operation: StaticString) -> StoreError {
         .lmdb(code: code, operation: "\(operation)")
+    }
+
+    /// Whether the same work may succeed later as it is, since the disk alone stood in its way. Anything else means
+    /// that the data or the program is not what it should be, and trying again would only hide that.
+    package var isWorthRetrying: Bool {
+        switch self {
+        case .noSpace: true
+        case .lmdb(let code, _): [ENOSPC, EDQUOT, EIO, MDB_MAP_FULL].contains(code)
+        case .folderMissing, .notAFolder, .notWritable, .heldByAnother, .unknownFormat, .foreignIdentity, .corrupt,
+            .mapLost, .compacted, .futureRevision, .notSealed, .inDoubt, .closed:
+            false
+        }
     }
 
     /// Whether LMDB asks for a larger map.
@@ -69,6 +84,8 @@ extension StoreError: CustomStringConvertible {
             "damaged data in \(place): \(detail); restore this member from a snapshot"
         case .lmdb(let code, let operation):
             "\(operation) failed: \(Self.text(code)) (\(code))"
+        case .mapLost(let path, let code):
+            "cannot map \(path) again after it has grown: \(Self.text(code)); the server must be started again"
         case .noSpace(let path, let needed):
             "no room on disk for \(needed) bytes of \(path): free space and start again"
         case .compacted(let requested, let compacted):

@@ -30,6 +30,8 @@ public final class StoreWriter: @unchecked Sendable {
     private var failure: StoreError?
 
     private var active: LayerFill
+    /// What base will say of itself once everything sealed so far is in it.
+    private var lastSealed: BaseState
     private var isSealWanted = false
     private var revisionsCursor: OpaquePointer?
     /// Pages the open transaction can surely take before the map is full.
@@ -53,6 +55,7 @@ public final class StoreWriter: @unchecked Sendable {
         compactedRevision = state.compactedRevision
         lastChange = (state.currentRevision, .max)
         active = LayerFill()
+        lastSealed = state
         activeReaders = (0..<2).map { LayerReader(core.young($0), number: UInt8($0), ownsTransaction: false) }
         sealedReaders = (0..<2).map { LayerReader(core.young($0), number: UInt8($0), ownsTransaction: true) }
         openView = Snapshot(
@@ -233,17 +236,22 @@ public final class StoreWriter: @unchecked Sendable {
 
     /// Hands the active layer to the flusher, with everything applied so far. Between batches only.
     ///
-    /// - Returns: false when the flusher still has the other layer.
+    /// Nothing applied since the last seal leaves nothing to do: that seal is this one, flushed already or not.
+    ///
+    /// - Returns: whether everything applied is sealed. False when the flusher still has the other layer, and after a
+    ///   failed write.
     public func seal() -> Bool {
         checkThread()
         precondition(!isBatchOpen, "a layer is sealed between batches")
-        guard failure == nil, !core.isFlushing.load(ordering: .acquiring) else { return false }
+        guard failure == nil else { return false }
+        let state = BaseState(
+            appliedIndex: appliedIndex, appliedTerm: appliedTerm, currentRevision: currentRevision,
+            compactedRevision: compactedRevision)
+        if active.isEmpty, lastSealed == state { return true }
+        guard !core.isFlushing.load(ordering: .acquiring) else { return false }
         let sealed = StoreCore.SealedLayer(
-            layer: activeNumber,
-            state: BaseState(
-                appliedIndex: appliedIndex, appliedTerm: appliedTerm, currentRevision: currentRevision,
-                compactedRevision: compactedRevision),
-            revisions: active.changes, bytes: active.bytes)
+            layer: activeNumber, state: state, revisions: active.changes, bytes: active.bytes)
+        lastSealed = state
         core.isFlushing.store(true, ordering: .relaxed)
         core.sealedBytes.store(active.bytes, ordering: .relaxed)
         core.activeBytes.store(0, ordering: .relaxed)
@@ -270,7 +278,8 @@ extension StoreWriter {
         if isBatchOpen { return }
         checkThread()
         if let failure { throw failure == .closed ? .closed : .inDoubt }
-        core.gate.enterWriter()
+        // Turned away: a map is lost, and the layers can be looked at no more.
+        guard core.gate.enterWriter() else { throw fail(.inDoubt) }
         isBatchOpen = true
         do throws(StoreError) {
             let number = activeNumber
@@ -341,8 +350,11 @@ extension StoreWriter {
     ///
     /// A change can split a page on every level of each tree it touches: 16 pages at most, two more a bucket, and
     /// the value's own. When the transaction may have used up its room it is committed, which shows how much it
-    /// really took; readers do not see what is above the published revision, and a crash empties the layer. Only
-    /// when there is really no room does the map grow.
+    /// really took. Only when there is really no room does the map grow.
+    ///
+    /// The layer then holds half a batch for a while. Readers do not see what is above the published revision, and a
+    /// crash empties the layer. Until the batch is committed the layer cannot be sealed; when that never comes,
+    /// because a write failed, the batch was given up or the store is closed, it never will be.
     private func prepareWrite(bytes: Int, key: Int) throws(StoreError) {
         try beginBatch()
         precondition(openView.openWalks == 0, "no writes while walking over the batch's view")
@@ -368,17 +380,26 @@ extension StoreWriter {
         }
     }
 
+    /// Gives the open batch up and takes no more: for the log thread, when something above the store has failed.
+    ///
+    /// Nothing is sealed from here on, so base stays as it is, but for a layer sealed before; the log has the rest.
+    /// What readers see does not change. Harmless when repeated.
+    public func poison() {
+        checkThread()
+        if failure == nil { _ = fail(.inDoubt) }
+    }
+
     /// Seals what there is and waits until it is durable, or until a flush has failed. When the log thread has ended.
+    ///
+    /// A batch that is open was given up by someone above: what it wrote, and the numbers it moved, are not for base.
     func finish() {
         guard failure == nil else { return }
-        hasWritten = false
-        _ = endTransaction()
-        closeBatch()
+        guard !isBatchOpen else { return abandon() }
         thread = nil
         for _ in 0..<2 {
             let failures = core.handover.withLock { $0.failures }
             let isIdle = core.handover.wait { state in
-                state.sealed == nil ? true : state.failures > failures ? false : nil
+                state.sealed == nil ? true : state.hasGivenUp || state.failures > failures ? false : nil
             }
             guard isIdle else { break }
             let durable = core.handover.withLock { $0.durable }

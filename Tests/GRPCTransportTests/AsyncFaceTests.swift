@@ -91,6 +91,32 @@ import Testing
         }
     }
 
+    @Test func `a name with several addresses is tried until one answers`() async throws {
+        try await ServerFixture.run { fixture in
+            let client = GRPCClient(
+                host: "localhost", port: fixture.port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+            let echo = try await client.unary("/test.Test/Echo", [7])
+            #expect(echo == [7])
+            await client.close()
+        }
+    }
+
+    @Test func `a call cancelled while it is prepared is never sent`() async throws {
+        try await ServerFixture.run { fixture in
+            let client = fixture.client
+            let ended = Events<GRPCStatus>()
+            try await client.eventLoop.submit {
+                _ = client.start("/test.Test/ParkStream") { call in
+                    call.onEnd = { ended.add($0) }
+                    call.cancel()
+                }
+            }.get()
+            #expect(await ended.next()?.code == .cancelled)
+            #expect(try await client.unary("/test.Test/Echo", [7]) == [7])
+            #expect(fixture.parked.all.isEmpty)
+        }
+    }
+
     @Test func `a call to nobody fails as unavailable, and at once while the client backs off`() async throws {
         let client = GRPCClient(
             host: "127.0.0.1", port: 1, eventLoop: MultiThreadedEventLoopGroup.singleton.next())

@@ -153,6 +153,34 @@ import Testing
         }
     }
 
+    @Test(arguments: [("/" + String(repeating: "\u{80}", count: 4_000), []), ("/test.Test/Echo", ["grpc-encoding"])])
+    func `a long name that nobody knows still gets its answer`(path: String, fields: [String]) async throws {
+        try await ServerFixture.run { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            let long = String(repeating: "\u{80}", count: 4_000)
+            try await peer.send(Frames.request(path, fields.map { ($0, long) }, stream: 1))
+            let end = try #require(await peer.end(of: 1))
+            #expect(end.fields["grpc-status"] == "12")
+            #expect(end.fields["grpc-message"].map { $0.utf8.count <= 4_096 } == true)
+        }
+    }
+
+    @Test func `a status text of any length arrives, cut`() async throws {
+        let fail: (inout ServiceTable) -> Void = { services in
+            services.unary("/test.Test/Wordy") { call, _ in
+                call.fail(GRPCStatus(.internal, String(repeating: "é", count: 50_000)))
+            }
+        }
+        try await ServerFixture.run(more: fail) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            try await peer.send(
+                Frames.request("/test.Test/Wordy", stream: 1) + Frames.data(Frames.message([]), stream: 1))
+            let text = try #require(await peer.end(of: 1)?.fields["grpc-message"])
+            #expect(text.utf8.count == 4_095)
+            #expect(text.utf8.count % 3 == 0 && text.hasSuffix("%C3"))
+        }
+    }
+
     @Test func `headers over the bound fail their call alone`() async throws {
         try await ServerFixture.run { fixture in
             let peer = try await RawPeer.greeted(fixture.port)

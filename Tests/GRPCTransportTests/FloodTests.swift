@@ -28,6 +28,65 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        ("/test.Test/ParkStream", UInt32(0)), ("/test.Test/Nope", 8), ("/test.Test/Nope", 0), ("/test.Test/Echo", 8),
+    ])
+    func `a rapid reset counts whatever its code, and also when the call is answered`(
+        path: String, code: UInt32
+    ) async throws {
+        var configuration = ServerConfiguration()
+        configuration.rapidResets = (burst: 20, perSecond: 1)
+        try await ServerFixture.run(configuration) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            var bytes: [UInt8] = []
+            for number in 0..<100 {
+                let stream = UInt32(2 * number + 1)
+                bytes += Frames.request(path, stream: stream)
+                if path.hasSuffix("Echo") { bytes += Frames.data(Frames.message([1]), stream: stream) }
+                bytes += Frames.reset(stream: stream, code: code)
+            }
+            await peer.flood(bytes)
+            await expectCalmed(peer, "too_many_resets")
+        }
+    }
+
+    @Test func `answers to closed streams do not pile up for a client that does not read`() async throws {
+        var configuration = ServerConfiguration()
+        configuration.maxConcurrentStreams = 100
+        configuration.rapidResets = (burst: .max >> 32, perSecond: 1_000_000)
+        try await ServerFixture.run(configuration) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port, reads: false)
+            var stream = UInt32(1)
+            // Sends until the server closes; without a bound this would go on until the time limit.
+            while peer.channel.isActive, fixture.server.connectionCount == 2 {
+                var batch: [UInt8] = []
+                for _ in 0..<1_000 {
+                    batch += Frames.request("/test.Test/Nope", stream: stream) + Frames.reset(stream: stream)
+                    stream += 2
+                }
+                await peer.flood(batch)
+            }
+            await fixture.connections(reach: 1)
+        }
+    }
+
+    @Test func `many calls that waited long may be given up at once`() async throws {
+        var configuration = ServerConfiguration()
+        configuration.rapidResetAge = .milliseconds(50)
+        configuration.rapidResets = (burst: 20, perSecond: 1)
+        try await ServerFixture.run(configuration) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            let streams = (0..<1_500).map { UInt32(2 * $0 + 1) }
+            try await peer.send(streams.flatMap { Frames.request("/test.Test/ParkStream", stream: $0) })
+            for _ in streams { _ = await fixture.parked.next() }
+            let age = NIODeadline.now() + .milliseconds(60)
+            while NIODeadline.now() < age { await Task.yield() }
+            try await peer.send(streams.flatMap { Frames.reset(stream: $0) } + Frames.ping("are you?"))
+            #expect(await peer.frame { $0.isType(NGHTTP2_PING) || $0.isType(NGHTTP2_GOAWAY) }?.flags == 1)
+            for _ in streams { #expect(await fixture.cancelled.next() == .reset) }
+        }
+    }
+
     @Test func `resets within the bound are served`() async throws {
         try await ServerFixture.run { fixture in
             let peer = try await RawPeer.greeted(fixture.port)

@@ -164,6 +164,54 @@ private final class Producer: Sendable {
         }
     }
 
+    @Test(arguments: [300_000, 70_000, 2_000_000])
+    func `long messages of one stream follow each other without a gap`(size: Int) async throws {
+        try await ServerFixture.run { fixture in
+            let stream = await fixture.client.stream("/test.Test/EchoStream")
+            let sending = Task {
+                for number in 0..<10 { try await stream.send([UInt8](repeating: UInt8(number), count: size + number)) }
+                stream.finishSending()
+            }
+            for number in 0..<10 {
+                #expect(try await stream.next() == [UInt8](repeating: UInt8(number), count: size + number))
+            }
+            #expect(try await stream.next() == nil)
+            try await sending.value
+        }
+    }
+
+    @Test func `a window is a window again after a long message`() async throws {
+        try await ServerFixture.run { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            try await peer.send(
+                Frames.request("/test.Test/ParkStream", stream: 1)
+                    + Frames.data(Frames.message([], length: 1_000_000), stream: 1, endStream: false))
+            let parked = try #require(await fixture.parked.next())
+            var rest = 1_000_000
+            // The grant, and then whatever is given while the message goes.
+            var given = 65_535 - 5
+            while rest > 0 {
+                while given < min(rest, 16_000), let update = await peer.frame(of: NGHTTP2_WINDOW_UPDATE) {
+                    if update.stream == 1 { given += update.payload.reduce(0) { $0 << 8 | Int($1) } }
+                }
+                let count = min(rest, 16_000)
+                let bytes = [UInt8](repeating: 1, count: count)
+                try await peer.send(Frames.data(bytes, stream: 1, endStream: false))
+                rest -= count
+                given -= count
+            }
+            #expect(await fixture.messages.next()?.count == 1_000_000)
+            try await parked.run { $0.isReadingPaused = true }
+            try await peer.send(Frames.ping())
+            while let frame = await peer.frame(), !frame.isType(NGHTTP2_PING) {
+                if frame.isType(NGHTTP2_WINDOW_UPDATE), frame.stream == 1 {
+                    given += frame.payload.reduce(0) { $0 << 8 | Int($1) }
+                }
+            }
+            #expect(given <= 65_535)
+        }
+    }
+
     @Test func `a large request that is given up makes room for those that wait`() async throws {
         var configuration = ServerConfiguration()
         configuration.connectionReassemblyBuffer = 1 << 20

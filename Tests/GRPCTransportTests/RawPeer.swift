@@ -38,6 +38,35 @@ final class RawPeer {
         return peer
     }
 
+    /// A server that takes one connection and then behaves as a test wants: its port, and the peer once it is there.
+    static func listen() async throws -> (port: Int, accept: @Sendable () async throws -> RawPeer?) {
+        let (stream, continuation) = AsyncStream.makeStream(of: ByteBuffer.self)
+        let (accepted, acceptance) = AsyncStream.makeStream(of: (any Channel).self)
+        let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    acceptance.yield(channel)
+                    try channel.pipeline.syncOperations.addHandler(Collector(continuation))
+                }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+        return (
+            listener.localAddress?.port ?? 0,
+            {
+                var channels = accepted.makeAsyncIterator()
+                guard let channel = await channels.next() else { return nil }
+                try await listener.close().get()
+                let peer = RawPeer(channel: channel, arrivals: stream)
+                while peer.received.count < Frames.preface.count, let more = await peer.bytes() {
+                    peer.received += more
+                }
+                peer.received.removeFirst(Frames.preface.count)
+                try await peer.send(Frames.settings())
+                return peer
+            }
+        )
+    }
+
     func send(_ bytes: [UInt8]) async throws { try await channel.writeAndFlush(ByteBuffer(bytes: bytes)).get() }
 
     /// Sends as far as the server listens: a connection it has closed is no error here.

@@ -170,6 +170,36 @@ import Testing
         }
     }
 
+    @Test func `the half-close is told once, after all messages, however often the handler pauses`() async throws {
+        let heard = Events<Int>()
+        let pausing: (inout ServiceTable) -> Void = { services in
+            services.streaming("/test.Test/Pausing") { call in
+                call.isReadingPaused = true
+                call.onMessage = { [unowned call] message in
+                    call.isReadingPaused = true
+                    call.isReadingPaused = false
+                    heard.add(message.count)
+                }
+                call.onHalfClose = { [unowned call] in
+                    heard.add(-1)
+                    call.isReadingPaused = true
+                    call.isReadingPaused = false
+                    call.eventLoop.execute { call.finish() }
+                }
+                call.eventLoop.scheduleTask(in: .milliseconds(50)) { call.isReadingPaused = false }
+            }
+        }
+        try await ServerFixture.run(more: pausing) { fixture in
+            let peer = try await RawPeer.greeted(fixture.port)
+            try await peer.send(
+                Frames.request("/test.Test/Pausing", stream: 1)
+                    + Frames.data((1...3).flatMap { Frames.message([UInt8](repeating: 0, count: $0)) }, stream: 1))
+            #expect(await peer.end(of: 1)?.fields["grpc-status"] == "0")
+            let order = heard.all
+            #expect(order == [1, 2, 3, -1])
+        }
+    }
+
     @Test func `answers given in one turn of the loop leave in one write`() async throws {
         let writes = Events<Int>()
         var configuration = ServerConfiguration()

@@ -50,7 +50,8 @@ struct ServerFixture: Sendable {
     let messages = Events<[UInt8]>()
 
     private init(
-        _ configuration: ServerConfiguration, group: MultiThreadedEventLoopGroup, more: (inout ServiceTable) -> Void
+        _ configuration: ServerConfiguration, group: MultiThreadedEventLoopGroup, more: (inout ServiceTable) -> Void,
+        http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response
     ) async throws {
         var services = ServiceTable()
         services.unary("/test.Test/Echo") { call, request in call.respond(Array(request)) }
@@ -71,23 +72,27 @@ struct ServerFixture: Sendable {
         more(&services)
         server = try await GRPCServer.bind(
             host: "127.0.0.1", port: 0, group: group, services: services,
-            http1: { request in
-                request.target == "/health"
-                    ? HTTP1Response(status: 200, headers: [("content-type", "text/plain")], body: Array("fine".utf8))
-                    : HTTP1Response(status: 404)
-            },
-            configuration: configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            http1: http1, configuration: configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         port = try #require(server.localAddress?.port)
         client = GRPCClient(
             host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
     }
 
+    /// Knows `/health` and nothing else.
+    private static let answerHealth: @Sendable (HTTP1Request) -> HTTP1Response = { request in
+        request.target == "/health"
+            ? HTTP1Response(status: 200, headers: [("content-type", "text/plain")], body: Array("fine".utf8))
+            : HTTP1Response(status: 404)
+    }
+
     /// Runs `body` beside a healthy client, which must not have noticed anything afterwards.
     static func run(
         _ configuration: ServerConfiguration = .init(), group: MultiThreadedEventLoopGroup = .singleton,
-        more: (inout ServiceTable) -> Void = { _ in }, _ body: (ServerFixture) async throws -> Void
+        more: (inout ServiceTable) -> Void = { _ in },
+        http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response = answerHealth,
+        _ body: (ServerFixture) async throws -> Void
     ) async throws {
-        let fixture = try await ServerFixture(configuration, group: group, more: more)
+        let fixture = try await ServerFixture(configuration, group: group, more: more, http1: http1)
         // Opened before and held over the whole test: a lost connection would end it.
         let held = await fixture.client.stream("/test.Test/EchoStream")
         try await fixture.check(held, 1)

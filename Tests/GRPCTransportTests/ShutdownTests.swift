@@ -71,6 +71,25 @@ import Testing
         await client.close()
     }
 
+    @Test func `a handler that ignores its cancellation does not outlast the shutdown's deadline`() async throws {
+        let started = Events<Int>()
+        let release = Events<Int>()
+        var services = ServiceTable()
+        services.asyncUnary("/test.Test/Stubborn") { _, _ in
+            started.add(1)
+            await Task { _ = await release.next() }.value
+            return []
+        }
+        let (server, port) = try await server(services)
+        let client = GRPCClient(host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        let answer = Task { try await client.unary("/test.Test/Stubborn", []) }
+        _ = await started.next()
+        await server.shutdownGracefully(deadline: .now() + .milliseconds(30))
+        await #expect(throws: GRPCStatus.self) { _ = try await answer.value }
+        release.add(1)
+        await client.close()
+    }
+
     @Test func `connections without a call, or a protocol, do not hold a shutdown up`() async throws {
         let (server, port) = try await server(services)
         let silent = try await RawPeer.connect(port)

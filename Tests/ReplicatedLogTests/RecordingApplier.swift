@@ -39,6 +39,9 @@ final class RecordingApplier: LogApplier, @unchecked Sendable {
         var sealRefusals = 0
         var flushFailures = 0
         var refusesRestore = false
+        var failure: String?
+        /// Fails so, without room from then on, when so many entries were applied.
+        var failsAfter: (count: Int, reason: String)?
     }
 
     private let state: Mutex<State>
@@ -60,6 +63,7 @@ final class RecordingApplier: LogApplier, @unchecked Sendable {
     var payloads: [[UInt8]] { entries.map(\.bytes) }
 
     var acceptsProposals: Bool { state.withLock { $0.accepts } }
+    var hasFailed: String? { state.withLock { $0.failure } }
 
     func apply(_ entry: UnsafeRawBufferPointer, index: RaftIndex, term: RaftTerm, context: (any ProposalContext)?) {
         let entry = Entry(index: index.value, term: term.value, bytes: Array(entry))
@@ -67,6 +71,10 @@ final class RecordingApplier: LogApplier, @unchecked Sendable {
             state.entries.append(entry)
             state.openCount += 1
             if let context = context as? TestContext { state.open.append((context, index.value)) }
+            if let (count, reason) = state.failsAfter, state.entries.count == count {
+                state.failure = reason
+                state.accepts = false
+            }
             if let room = state.room {
                 state.room = room - 1
                 if room <= 1 { state.accepts = false }

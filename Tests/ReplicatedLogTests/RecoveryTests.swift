@@ -101,7 +101,7 @@ struct RecoveryTests {
         #expect(folder.names == names)
     }
 
-    @Test func `a missing folder, a file in its place and bad settings are refused in words`() throws {
+    @Test func `a missing parent folder, a file in the folder's place and bad settings are refused in words`() throws {
         func startError(_ configuration: ReplicatedLogConfiguration) -> ReplicatedLogError? {
             let log = ReplicatedLog(configuration, applier: RecordingApplier())
             defer { log.stop() }
@@ -109,7 +109,7 @@ struct RecoveryTests {
             return nil
         }
         var missing = configuration
-        missing.directory += "/none"
+        missing.directory += "/none/log"
         guard case .directory(missing.directory, _) = startError(missing) else {
             Issue.record("\(String(describing: startError(missing)))")
             return
@@ -177,5 +177,53 @@ struct RecoveryTests {
         }
         log.stop()
         #expect(applier.read { $0.failures.count } == 1)
+    }
+
+    @Test func `the folder is made, for its owner only, and found again`() throws {
+        var inside = configuration
+        inside.directory += "/log"
+        for start in UInt64(0)..<2 {
+            let log = ReplicatedLog(inside, applier: RecordingApplier())
+            try log.start()
+            #expect(log.put([1]) == .applied(2 + start))
+            log.stop()
+        }
+        var status = stat()
+        #expect(stat(inside.directory, &status) == 0)
+        #expect(status.st_mode & 0o777 == 0o700)
+        for name in TestFolder.names(in: inside.directory) { unlink("\(inside.directory)/\(name)") }
+        rmdir(inside.directory)
+    }
+
+    @Test(arguments: [20 << 20, ReplicatedLogConfiguration.largestEntryBytes])
+    func `entries of a size that the settings were fitted to pass, and come back after a restart`(size: Int) throws {
+        let small = configuration
+        let first = ReplicatedLog(small, applier: RecordingApplier())
+        try first.start()
+        #expect(first.put([1]) == .applied(2))
+        first.stop()
+
+        var fitted = small
+        fitted.fit(entryBytes: size)
+        fitted.snapshotBytes = 1 << 30  // all entries are to be read back
+        #expect(fitted.segmentBytes >= 2 * size)
+        var payload = [UInt8](repeating: 7, count: size - 1)
+        for offset in stride(from: 0, to: payload.count, by: 4_093) { payload[offset] = UInt8(offset & 0xff) }
+        let second = ReplicatedLog(fitted, applier: RecordingApplier())
+        try second.start()
+        let contexts = (0..<2).map { _ in TestContext() }
+        for context in contexts { second.propose(buffer(payload), context: context) }
+        #expect(contexts.map { $0.outcome() } == [.applied(3), .applied(4)])
+        #expect(second.put([UInt8](repeating: 1, count: size)) == .failed(.tooLarge))
+        second.stop()
+
+        let applier = RecordingApplier()
+        let third = ReplicatedLog(fitted, applier: applier)
+        try third.start()
+        // Compared here, as a failed expectation would print them.
+        let isSame = applier.payloads == [stored([1]), stored(payload), stored(payload)]
+        #expect(isSame)
+        #expect(third.put([2]) == .applied(5))
+        third.stop()
     }
 }

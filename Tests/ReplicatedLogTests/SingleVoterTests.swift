@@ -250,6 +250,43 @@ struct SingleVoterTests {
         #expect(error.withLock { $0 } == .stopped)
         #expect(applier.entries.isEmpty)
     }
+
+    @Test(arguments: [1, 1_500, 3_000])
+    func `a replay into an applier that fails ends with its reason`(count: Int) throws {
+        let first = ReplicatedLog(configuration, applier: RecordingApplier())
+        try first.start()
+        let last = TestContext()
+        for _ in 0..<2_999 { first.propose(buffer([1]), context: TestContext()) }
+        first.propose(buffer([1]), context: last)
+        #expect(last.outcome() == .applied(3_001))
+        first.stop()
+
+        let applier = RecordingApplier { $0.failsAfter = (count, "entry is damaged") }
+        let second = ReplicatedLog(configuration, applier: applier)
+        #expect(throws: ReplicatedLogError.applier("entry is damaged")) { try second.start() }
+        #expect(applier.entries.count < count + 1_024)
+        second.stop()
+        let third = ReplicatedLog(configuration, applier: RecordingApplier())
+        try third.start()
+        #expect(third.put([2]) == .applied(3_002))
+        third.stop()
+    }
+
+    @Test func `an applier that fails while the log runs fails the log once`() throws {
+        let applier = RecordingApplier { $0.failsAfter = (2, "disk is gone") }
+        let log = ReplicatedLog(configuration, applier: applier)
+        try log.start()
+        #expect(log.put([1]) == .applied(2))
+        _ = log.put([2])
+        #expect(applier.changed.wait { applier.read { $0.failures } == [.applier("disk is gone")] })
+        guard case .failed(.io(let text)) = log.put([3]) else {
+            Issue.record("took a proposal after the applier failed")
+            return
+        }
+        #expect(text.contains("disk is gone"))
+        log.stop()
+        #expect(applier.read { $0.failures.count } == 1)
+    }
 }
 
 /// A plain thread; join it.

@@ -194,13 +194,16 @@ final class Events: Sendable {
         var flushes = 0
         var failures = 0
         var grown: Set<String> = []
+        var fatal: [StoreError] = []
     }
     private let counts = Mutex(Counts())
     private let flushed = Latch()
 
     var flushes: Int { counts.withLock { $0.flushes } }
     var failures: Int { counts.withLock { $0.failures } }
+    var fatal: [StoreError] { counts.withLock { $0.fatal } }
     var grown: Set<String> { counts.withLock { $0.grown } }
+    /// Until a flush is done, or the flusher has given up.
     func waitForFlush() { flushed.wait() }
 
     func record(_ event: StoreEvent) {
@@ -209,9 +212,13 @@ final class Events: Sendable {
             case .flushed: counts.flushes += 1
             case .flushFailed, .compactionFailed: counts.failures += 1
             case .mapGrown(let layer, _): counts.grown.insert(layer)
+            case .failed(let error): counts.fatal.append(error)
             case .compacted: break
             }
         }
-        if case .flushed = event { flushed.open() }
+        switch event {
+        case .flushed, .failed: flushed.open()
+        default: break
+        }
     }
 }

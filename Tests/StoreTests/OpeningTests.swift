@@ -105,6 +105,26 @@ import Vocabulary
         #expect(failure(folder.configuration()) == .corrupt(place: "base/meta", detail: "applied_index is missing"))
     }
 
+    @Test func `a base of an unknown format is left as it is, byte by byte`() throws {
+        let folder = try TestFolder()
+        try Store.open(folder.configuration()).close()
+        let path = folder.path + "/data/base"
+        try Store.overwriteMeta(path, "format", [0, 0, 0, 0, 0, 0, 0, 9])
+        try Store.removeLongRecords(path)
+        let before = try contents(path + "/data.mdb")
+        #expect(failure(folder.configuration()) == .unknownFormat(path: path, found: 9, expected: 1))
+        #expect(try contents(path + "/data.mdb") == before)
+    }
+
+    private func contents(_ path: String) throws -> [UInt8] {
+        let file = open(path, O_RDONLY)
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: Int(lseek(file, 0, SEEK_END)))
+        let count = pread(file, &bytes, bytes.count, 0)
+        try #require(count == bytes.count && count > 0)
+        return bytes
+    }
+
     @Test func `a disk without room for a young layer is an error and not a dead process later`() throws {
         let folder = try TestFolder()
         let error = failure(folder.configuration { $0.youngMapBytes = 1 << 43 })

@@ -42,7 +42,7 @@ func boundaryKeys() -> [[UInt8]] {
             $0.compactionStep = 37
             $0.onEvent = { event in
                 switch event {
-                case .flushFailed(let error, _), .compactionFailed(let error, _):
+                case .flushFailed(let error, _), .compactionFailed(let error, _), .failed(let error):
                     Issue.record(error, "background work failed")
                 case .flushed, .compacted, .mapGrown: break
                 }
@@ -90,6 +90,8 @@ func boundaryKeys() -> [[UInt8]] {
         try other.writer.commit(appliedIndex: RaftIndex(1), term: RaftTerm(1))
         let expected = try other.withSnapshot { try $0.hash() }
         #expect(try store.withSnapshot { try $0.hash() } == expected)
+        #expect(try store.hash() == (expected, store.publishedRevision))
+        #expect(try other.hash() == (expected, store.publishedRevision))
         other.close()
     }
 }

@@ -1,0 +1,59 @@
+import GRPCTransport
+import NIOCore
+import Synchronization
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct HTTP1Tests {
+    private final class Count: Sendable { let value = Atomic<Int>(0) }
+
+    /// Counts answers; each is 100 kB.
+    private func fixture(
+        _ configuration: ServerConfiguration = .init(), answers: Count, _ body: (ServerFixture) async throws -> Void
+    ) async throws {
+        let answer: @Sendable (HTTP1Request) -> HTTP1Response = { _ in
+            answers.value.add(1, ordering: .relaxed)
+            return HTTP1Response(status: 200, body: [UInt8](repeating: 1, count: 100_000))
+        }
+        try await ServerFixture.run(configuration, http1: answer, body)
+    }
+
+    private let request = Array("GET / HTTP/1.1\r\nhost: x\r\n\r\n".utf8)
+
+    @Test func `a client that asks and never reads is not answered beyond what its socket takes, and closed`()
+        async throws
+    {
+        var configuration = ServerConfiguration()
+        configuration.handshakeTimeout = .seconds(1)
+        let answers = Count()
+        try await fixture(configuration, answers: answers) { fixture in
+            let peer = try await RawPeer.connect(fixture.port, reads: false)
+            let batch = (0..<2_000).flatMap { _ in request }
+            await peer.flood(batch)
+            await fixture.connections(reach: 1)
+            #expect(answers.value.load(ordering: .relaxed) < 200)
+        }
+    }
+
+    @Test func `pipelined requests are all answered when the client reads`() async throws {
+        let answers = Count()
+        try await fixture(answers: answers) { fixture in
+            let peer = try await RawPeer.connect(fixture.port)
+            try await peer.send((0..<300).flatMap { _ in request })
+            var received = 0
+            while received < 300 * 100_000, let more = await peer.bytes() { received += more.count }
+            #expect(received > 300 * 100_000)
+            #expect(answers.value.load(ordering: .relaxed) == 300)
+        }
+    }
+
+    @Test func `nothing is answered after the request that ends the connection`() async throws {
+        let answers = Count()
+        try await fixture(answers: answers) { fixture in
+            let peer = try await RawPeer.connect(fixture.port)
+            let last = Array("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".utf8)
+            try await peer.send(request + last + request + request)
+            _ = await peer.bytesToEnd()
+            #expect(answers.value.load(ordering: .relaxed) == 2)
+        }
+    }
+}
