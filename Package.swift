@@ -21,7 +21,6 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
-let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -69,6 +68,12 @@ let package = Package(
         tests(
             "StateMachineTests",
             ["StateMachine", "Store", "EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
-        tests("ServerTests", ["Server", "Store", "EtcdAPI", "Vocabulary", "TestSupport", protobuf]),
+        tests(
+            "ServerTests",
+            [
+                "Server", "Store", "EtcdAPI", "GRPCTransport", "Vocabulary", "TestSupport", protobuf, nioCore, nioPosix,
+                logging,
+                lifecycle,
+            ]),
     ]
 )

@@ -9,10 +9,6 @@ import Store
 import Synchronization
 import Vocabulary
 
-#if canImport(Glibc)
-    import Glibc
-#endif
-
 /// The parts of a running member, wired: store, state machine, log, event loops, services.
 struct Member: Sendable {
     let context: ServerContext
@@ -84,15 +80,11 @@ struct Member: Sendable {
             store: store, machine: machine, loops: loops, interest: interest, leases: keeper, onFailure: onFailure)
         let storeIndex = store.writer.appliedIndex
         let folder = settings.dataDirectory + "/log"
-        guard mkdir(folder, 0o700) == 0 || errno == EEXIST else {
-            throw ServerStartError(
-                description:
-                    "cannot make \(folder): \(String(cString: strerror(errno))); the data folder must be writable")
-        }
-        let log = ReplicatedLog(
-            ReplicatedLogConfiguration(
-                directory: folder, serverID: store.identity.memberID, appliedIndex: storeIndex),
-            applier: driver)
+        var configuration = ReplicatedLogConfiguration(
+            directory: folder, serverID: store.identity.memberID, appliedIndex: storeIndex)
+        // The kind byte beside the request.
+        configuration.fit(entryBytes: settings.maxRequestBytes + 1)
+        let log = ReplicatedLog(configuration, applier: driver)
         boundLog.set(log)
         let began = LeaseKeeper.now()
         do {

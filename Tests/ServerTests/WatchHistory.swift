@@ -71,7 +71,13 @@ struct WatchHistory: Sendable {
     }
 }
 
-extension WatchHistory.Change {
+extension WatchHistory.Change: CustomStringConvertible {
+    /// Short, as failures print many: values show as their first byte and length.
+    var description: String {
+        func short(_ value: [UInt8]?) -> String { value.map { "\($0.first ?? 0)x\($0.count)" } ?? "nil" }
+        return "\(revision):\(key)=\(short(value)) was \(short(previous))"
+    }
+
     /// Reads an event; `previous` only when the watch asked for it.
     init(_ event: Mvccpb_Event) {
         self.init(
@@ -89,6 +95,12 @@ extension WatchHistory.Change {
 struct WatchRecord {
     private(set) var changes: [WatchHistory.Change] = []
     private var isInFragments = false
+
+    /// The first place where it is not `expected`; nil when it is all of it.
+    func difference(to expected: [WatchHistory.Change]) -> String? {
+        for (seen, due) in zip(changes, expected) where seen != due { return "saw \(seen) instead of \(due)" }
+        return changes.count == expected.count ? nil : "\(changes.count) events instead of \(expected.count)"
+    }
 
     mutating func add(_ response: Etcdserverpb_WatchResponse) throws {
         for event in response.events {

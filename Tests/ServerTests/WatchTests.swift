@@ -324,7 +324,7 @@ import Testing
                 let bytes: [UInt8] = try response.serializedBytes()
                 if response.watchID != 2 { #expect(bytes.count <= (2 << 20) + 1_000) }
             }
-            for id in Int64(1)...3 { #expect(records[id]?.changes == expected, "watch \(id)") }
+            for id in Int64(1)...3 { #expect(records[id]?.difference(to: expected) == nil, "watch \(id)") }
             #expect(fragments[1, default: 0] >= 2)
             #expect(fragments[2] == nil)
             #expect(fragments[3, default: 0] >= 2)
@@ -343,7 +343,7 @@ import Testing
             let expected = history.changes(from: 1) { _ in true }
             var record = WatchRecord()
             while record.changes.count < expected.count { try record.add(try await watch.next()) }
-            #expect(record.changes == expected)
+            #expect(record.difference(to: expected) == nil)
         }
     }
 }

@@ -20,9 +20,9 @@ struct MaintenanceService: Sendable {
         table.unary("/etcdserverpb.Maintenance/Hash") { call, _ in
             context.answer(call) { context throws(EtcdError) in
                 var response = Etcdserverpb_HashResponse()
-                (response.hash, response.header) = try context.store.readingEtcdErrors { snapshot in
-                    (try snapshot.hash(), context.header(revision: snapshot.revision))
-                }
+                let (hash, revision) = try EtcdError.reading { try context.store.hash() }
+                response.hash = hash
+                response.header = context.header(revision: revision)
                 return try EtcdError.encoding { try response.serializedBytes() }
             }
         }
@@ -70,17 +70,14 @@ struct MaintenanceService: Sendable {
         guard let decoded = decode(Etcdserverpb_HashKVRequest.self, request, call) else { return }
         context.answer(call) { context throws(EtcdError) in
             var response = Etcdserverpb_HashKVResponse()
-            try context.store.readingEtcdErrors { snapshot in
-                let revision = decoded.revision == 0 ? snapshot.revision : Revision(decoded.revision)
-                guard revision <= snapshot.revision else { throw EtcdError.futureRevision }
-                // Nothing is at or below a negative revision: etcd hashes nothing rather than refuse.
-                guard revision < .zero || revision >= snapshot.compactedRevision else { throw EtcdError.compacted }
-                response.hash = try snapshot.hashKV(at: revision)
-                response.header = context.header(revision: snapshot.revision)
-                let compacted = snapshot.compactedRevision
-                // etcd says -1 for a store that was never compacted.
-                response.compactRevision = compacted == .zero ? -1 : compacted.value
+            let walked = try EtcdError.reading {
+                let asked = decoded.revision
+                return try context.store.hashKV(at: asked == 0 ? context.store.publishedRevision : Revision(asked))
             }
+            response.hash = walked.hash
+            response.header = context.header(revision: walked.current)
+            // etcd says -1 for a store that was never compacted.
+            response.compactRevision = walked.compacted == .zero ? -1 : walked.compacted.value
             return try EtcdError.encoding { try response.serializedBytes() }
         }
     }

@@ -163,8 +163,15 @@ extension TxnRequestView {
 extension Store {
     /// Reads, with the store's errors turned into what a client is told.
     func readingEtcdErrors<Value>(_ body: (Snapshot) throws -> Value) throws(EtcdError) -> Value {
+        try EtcdError.reading { try withSnapshot(body) }
+    }
+}
+
+extension EtcdError {
+    /// Reads, with whatever went wrong turned into what a client is told.
+    static func reading<Value>(_ body: () throws -> Value) throws(EtcdError) -> Value {
         do {
-            return try withSnapshot(body)
+            return try body()
         } catch let error as EtcdError {
             throw error
         } catch RequestFailure.refused(let error) {
@@ -177,9 +184,7 @@ extension Store {
             throw .internalError("the store could not be read: \(error)")
         }
     }
-}
 
-extension EtcdError {
     /// What a client is told when the store could not answer a read.
     init(_ error: StoreError) {
         switch error {
