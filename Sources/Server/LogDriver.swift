@@ -89,8 +89,6 @@ final class LogDriver: LogApplier, @unchecked Sendable {
             answers[loop.number] = []
             loop.eventLoop.execute { loop.deliver(mine, wantsEvents ? batch : nil) }
         }
-        // A full layer is sealed at once when it can be; by age at the ticks too.
-        store.writer.sealIfDue(now: LeaseKeeper.now())
     }
 
     func tick(now: MonotonicInstant) {
