@@ -45,8 +45,13 @@ public final class ClientCall: @unchecked Sendable {
     private var holdsMessages = false
     private var heldMessages: [[UInt8]] = []
     private var heldEnd: GRPCStatus?
-    /// The one message of a unary call until something came back: a stream the server refused may be sent again.
-    var repeatable: [UInt8]?
+    /// What was sent, until something came back or it is too much to hold: a call the server certainly has not seen
+    /// is sent again.
+    private var repeatable: [[UInt8]]? = []
+    private var repeatableBytes = 0
+    private var repeatsLeft = 3
+    /// More than this is not held to be sent again.
+    private static let maxRepeatableBytes = 64 << 10
     var deadlineTask: Scheduled<Void>?
 
     init(eventLoop: any EventLoop, path: String, options: Options, configuration: ClientConfiguration) {
@@ -76,9 +81,16 @@ public final class ClientCall: @unchecked Sendable {
         guard !hasEnded, !isSendingDone else { return }
         let before = outbound.byteCount
         outbound.append(message)
+        remember(message)
         if streamID > 0 { connection?.queuedBytes += outbound.byteCount - before }
         if !fits(within: 1) { waitForRoom() }
         wakeSending()
+    }
+
+    private func remember(_ message: [UInt8]) {
+        guard repeatable != nil else { return }
+        repeatableBytes += message.count
+        if repeatableBytes > Self.maxRepeatableBytes { repeatable = nil } else { repeatable?.append(message) }
     }
 
     /// Whether a producer should go on. After a false, `onRoom` follows unless the call ends.
@@ -173,14 +185,16 @@ public final class ClientCall: @unchecked Sendable {
         connection.resume(self)
     }
 
-    /// Puts the call back to before it was sent.
-    func rewind(to message: [UInt8]) {
+    /// Puts the call back to before it was sent; false when that cannot be done.
+    func rewind() -> Bool {
+        guard let repeatable, repeatsLeft > 0 else { return false }
+        repeatsLeft -= 1
         dropOutbound()
         streamID = 0
-        outbound.append(message)
+        for message in repeatable { outbound.append(message) }
         isDeferred = false
-        repeatable = nil
         response = ResponseHead()
+        return true
     }
 
     /// False: it waits on.

@@ -165,10 +165,7 @@ final class ClientConnection: HTTP2Connection {
     func closed(_ call: ClientCall, errorCode: UInt32) {
         remove(call)
         guard call.isActive else { return }
-        if errorCode == NGHTTP2_REFUSED_STREAM.rawValue, let message = call.repeatable, let onRepeat {
-            call.rewind(to: message)
-            return onRepeat(call)
-        }
+        if errorCode == NGHTTP2_REFUSED_STREAM.rawValue, let onRepeat, call.rewind() { return onRepeat(call) }
         let code: GRPCCode =
             switch errorCode {
             case NGHTTP2_REFUSED_STREAM.rawValue: .unavailable

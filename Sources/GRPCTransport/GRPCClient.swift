@@ -72,7 +72,6 @@ public final class GRPCClient: @unchecked Sendable {
             }
             call.send(request)
             call.finishSending()
-            call.repeatable = request
         }
     }
 

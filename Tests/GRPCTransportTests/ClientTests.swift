@@ -46,6 +46,28 @@ import Testing
         }
     }
 
+    @Test func `a stream the server has not seen is opened again with all it had sent`() async throws {
+        let (port, accept) = try await RawPeer.listen()
+        let client = GRPCClient(host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        let stream = await client.stream("/test.Test/Any")
+        try await stream.send([7, 8])
+        let peer = try #require(try await accept())
+        for round in 0..<2 {
+            let request = try #require(await peer.frame { $0.isType(NGHTTP2_HEADERS) })
+            let data = try #require(await peer.frame { $0.isType(NGHTTP2_DATA) })
+            #expect(data.payload.suffix(2) == [7, 8])
+            if round == 0 {
+                try await peer.send(Frames.reset(stream: request.stream, code: NGHTTP2_REFUSED_STREAM.rawValue))
+            } else {
+                let answer = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")]
+                try await peer.send(Frames.headers(answer, stream: request.stream, endStream: true))
+            }
+        }
+        let end = try await stream.next()
+        #expect(end == nil)
+        await client.close()
+    }
+
     private func ownCall(_ client: GRPCClient) async throws -> ClientCall {
         try await client.eventLoop.submit { client.start("/test.Test/ParkStream") { _ in } }.get()
     }

@@ -1,6 +1,7 @@
 import CNghttp2
 import NIOCore
 import NIOPosix
+import Testing
 
 /// A client that sends any bytes it is told to and shows what comes back. Used by one task at a time.
 final class RawPeer {
@@ -45,8 +46,9 @@ final class RawPeer {
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    acceptance.yield(channel)
-                    try channel.pipeline.syncOperations.addHandler(Collector(continuation))
+                    // Not before it is active: a listener that closes earlier takes it along.
+                    try channel.pipeline.syncOperations.addHandler(
+                        Collector(continuation) { acceptance.yield(channel) })
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -60,6 +62,7 @@ final class RawPeer {
                 while peer.received.count < Frames.preface.count, let more = await peer.bytes() {
                     peer.received += more
                 }
+                try #require(peer.received.count >= Frames.preface.count, "the client left before it greeted")
                 peer.received.removeFirst(Frames.preface.count)
                 try await peer.send(Frames.settings())
                 return peer
@@ -138,8 +141,14 @@ private final class Collector: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     private let continuation: AsyncStream<ByteBuffer>.Continuation
 
-    init(_ continuation: AsyncStream<ByteBuffer>.Continuation) { self.continuation = continuation }
+    private let onActive: () -> Void
 
+    init(_ continuation: AsyncStream<ByteBuffer>.Continuation, onActive: @escaping () -> Void = {}) {
+        self.continuation = continuation
+        self.onActive = onActive
+    }
+
+    func channelActive(context: ChannelHandlerContext) { onActive() }
     func channelRead(context: ChannelHandlerContext, data: NIOAny) { continuation.yield(unwrapInboundIn(data)) }
     func channelInactive(context: ChannelHandlerContext) { continuation.finish() }
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
