@@ -57,8 +57,9 @@ public final class GRPCServer: Sendable {
                         throw ChannelError.eof
                     }
                     channel.closeFuture.whenComplete { _ in connections.remove() }
-                    try configuration.prepareConnection?(channel)
-                    try addChooser(channel, loop, configuration, methods, http1)
+                    var own = configuration
+                    try configuration.prepareConnection?(channel, &own)
+                    try addChooser(channel, loop, own, methods, http1)
                 }
             }
             .bind(host: host, port: port).get()

@@ -42,8 +42,11 @@ public struct ServerConfiguration: Sendable {
     public var rapidResets = (burst: 500, perSecond: 100)
     /// Frames that carry no work (settings, priorities, empty data, invalid ones) allowed at once, and then per second.
     public var idleFrames = (burst: 500, perSecond: 100)
-    /// Called for each accepted connection before anything else is added to its pipeline: the place for TLS.
-    public var prepareConnection: (@Sendable (any Channel) throws -> Void)?
+    /// How long a draining connection waits for its client to have seen the notice, before it takes no more calls.
+    public var drainNoticeTimeout: TimeAmount = .seconds(1)
+    /// Called for each accepted connection before anything else is added to its pipeline: the place for TLS, and for
+    /// bounds and times of this connection alone, which it may change.
+    public var prepareConnection: (@Sendable (any Channel, inout ServerConfiguration) throws -> Void)?
 
     /// The defaults.
     public init() {}

@@ -118,7 +118,9 @@ extension ServerConnection {
         guard let session else { return }
         nghttp2_submit_ping(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), Self.drainPing)
         setNeedsFlush()
-        context.eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { self.sendFinalGoaway() }
+        context.eventLoop.assumeIsolated().scheduleTask(in: configuration.drainNoticeTimeout) {
+            self.sendFinalGoaway()
+        }
     }
 
     private func sendFinalGoaway() {

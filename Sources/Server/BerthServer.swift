@@ -19,11 +19,9 @@ import Vocabulary
 ///
 /// It must never answer a client before the replay is done, nor close the store before the log.
 public final class BerthServer: Service {
-    /// How long calls in flight may take to end when the server is told to stop.
-    private static let drainTime = TimeAmount.seconds(5)
-
     private let settings: ServerSettings
     private let logger: Logger
+    private let drainTime: Duration
     private let onReady: @Sendable (ReadyReport) -> Void
 
     /// What a server says of itself once it serves.
@@ -38,10 +36,16 @@ public final class BerthServer: Service {
 
     /// Prepares a server; nothing is opened before `run`.
     ///
-    /// - Parameter onReady: called once, when clients are served.
-    public init(settings: ServerSettings, logger: Logger, onReady: @escaping @Sendable (ReadyReport) -> Void) {
+    /// - Parameters:
+    ///   - drainTime: how long calls in flight may take to end when the server is told to stop.
+    ///   - onReady: called once, when clients are served.
+    public init(
+        settings: ServerSettings, logger: Logger, drainTime: Duration = .seconds(5),
+        onReady: @escaping @Sendable (ReadyReport) -> Void
+    ) {
         self.settings = settings
         self.logger = logger
+        self.drainTime = drainTime
         self.onReady = onReady
     }
 
@@ -108,7 +112,7 @@ public final class BerthServer: Service {
 
     /// Calls without an end of their own are ended by the server; everything else may finish.
     private func drain(_ member: Member, _ servers: [GRPCServer]) async {
-        let deadline = NIODeadline.now() + Self.drainTime
+        let deadline = NIODeadline.now() + TimeAmount(drainTime)
         async let endedCalls: Void = member.endOpenCalls()
         await withTaskGroup(of: Void.self) { tasks in
             for server in servers { tasks.addTask { await server.shutdownGracefully(deadline: deadline) } }

@@ -20,12 +20,17 @@ struct FolderLock: Sendable {
         let text = Array("\(getpid())\n".utf8)
         guard ftruncate(file, 0) == 0, pwrite(file, text, text.count, 0) == text.count else {
             let code = errno
-            close(file)
+            release()
             throw .notWritable(path: path, errno: code)
         }
     }
 
-    func release() { close(file) }
+    func release() {
+        // Closing alone lets go when no copy of the descriptor is left, and a child that another thread has just forked
+        // holds one until it runs its own program.
+        _ = flock(file, LOCK_UN)
+        close(file)
+    }
 
     private static func holder(_ file: Int32) -> Int32? {
         var bytes = [UInt8](repeating: 0, count: 16)

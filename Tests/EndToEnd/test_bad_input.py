@@ -22,7 +22,7 @@ GRPC_OK, UNKNOWN, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 0, 2, 8, 12, 13
 class Bystander:
     """A client on a connection of its own that puts and gets all the time."""
 
-    LONGEST = 5.0  # Seconds a call may take on a busy machine.
+    LONGEST = 20.0  # Seconds a call may take on a starved machine.
 
     def __init__(self, server):
         self.client = server.client()
@@ -72,8 +72,8 @@ def bounded(request, server):
     bound = request.node.get_closest_marker("memory")
     bound = (bound.args[0] if bound else 64) if server.is_berth else 512  # etcd's runtime collects garbage late.
     assert grown < bound << 20, f"memory grew by {grown >> 20} MiB of {bound}"
-    deadline = time.monotonic() + 10
-    while server.open_descriptors() > descriptors + 20:  # Closing is the server's own affair; it has ten seconds.
+    deadline = time.monotonic() + 30
+    while server.open_descriptors() > descriptors + 20:  # Closing is the server's own affair; it has its time.
         assert time.monotonic() < deadline, f"{server.open_descriptors()} descriptors open, {descriptors} before"
         time.sleep(0.05)
     with server.client() as client:
@@ -160,7 +160,7 @@ def test_a_preface_with_no_request(bounded):
 
 def test_ten_thousand_connections_opened_and_dropped(bounded):
     for i in range(10_000):
-        connection = socket.create_connection(("127.0.0.1", bounded.port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", bounded.port), timeout=60)
         if i % 3 == 1:
             connection.sendall(wire.PREFACE)
         elif i % 3 == 2:
@@ -449,7 +449,7 @@ def test_a_lock_waiter_that_vanishes_leaves_the_queue(bounded):
     with bounded.client() as client:
         client.grant(100, id=1)
         client.grant(100, id=2)
-        client.lock.Lock(pb.LockRequest(name=b"name", lease=1), timeout=20)
+        client.lock.Lock(pb.LockRequest(name=b"name", lease=1), timeout=60)
         connection = RawConnection(bounded)
         stream = connection.begin("/v3lockpb.Lock/Lock")
         connection.body(stream, message(pb.LockRequest(name=b"name", lease=2).SerializeToString()))
@@ -490,9 +490,9 @@ def test_metadata_of_every_kind(server, client):
         ("x-bin", bytes(range(256))),
         ("x-long", "v" * 4000),
     ]
-    client.kv.Range(pb.RangeRequest(key=b"key"), metadata=metadata, timeout=20)
+    client.kv.Range(pb.RangeRequest(key=b"key"), metadata=metadata, timeout=60)
     try:
-        client.kv.Range(pb.RangeRequest(key=b"key"), metadata=[("x-huge", "v" * 200_000)], timeout=20)
+        client.kv.Range(pb.RangeRequest(key=b"key"), metadata=[("x-huge", "v" * 200_000)], timeout=60)
     except grpc.RpcError as error:
         assert error.code() != grpc.StatusCode.DEADLINE_EXCEEDED, "refused, and at once"
     client.put(b"key")

@@ -15,20 +15,20 @@ def begin_campaign(client, lease, value, timeout=60.0):
     return client.election.Campaign.future(request, timeout=timeout)
 
 
-def campaign(client, lease, value, timeout=20.0):
+def campaign(client, lease, value, timeout=60.0):
     return begin_campaign(client, lease, value, timeout).result()
 
 
 def leader(client):
-    return client.election.Leader(pb.LeaderRequest(name=b"name"), timeout=20.0)
+    return client.election.Leader(pb.LeaderRequest(name=b"name"), timeout=60.0)
 
 
 def proclaim(client, leader, value):
-    return client.election.Proclaim(pb.ProclaimRequest(leader=leader, value=value), timeout=20.0)
+    return client.election.Proclaim(pb.ProclaimRequest(leader=leader, value=value), timeout=60.0)
 
 
 def resign(client, leader):
-    return client.election.Resign(pb.ResignRequest(leader=leader), timeout=20.0)
+    return client.election.Resign(pb.ResignRequest(leader=leader), timeout=60.0)
 
 
 def two_candidates(client):
@@ -104,7 +104,7 @@ def test_proclaim(client):
     assert (kv.value, kv.lease, kv.create_revision) == (b"two", 1, 2)
     resign(client, won)
     assert status(lambda: proclaim(client, won, b"three")) == NOT_LEADER
-    assert status(lambda: client.election.Proclaim(pb.ProclaimRequest(value=b"x"), timeout=20)) == NO_FIELD
+    assert status(lambda: client.election.Proclaim(pb.ProclaimRequest(value=b"x"), timeout=60)) == NO_FIELD
 
 
 def test_resign(client):
@@ -116,7 +116,7 @@ def test_resign(client):
     resign(client, won)
     assert status(lambda: leader(client)) == NO_LEADER
     resign(client, won)
-    assert status(lambda: client.election.Resign(pb.ResignRequest(), timeout=20)) == NO_FIELD
+    assert status(lambda: client.election.Resign(pb.ResignRequest(), timeout=60)) == NO_FIELD
 
 
 def test_a_cancelled_campaign_leaves_the_queue(client):
@@ -171,5 +171,5 @@ def test_observe_starts_with_the_leader_there_is(client):
 def test_leader_of_another_election(client):
     client.grant(100, id=1)
     campaign(client, 1, b"value")
-    with_prefix = client.election.Leader.future(pb.LeaderRequest(name=b"nam"), timeout=20.0)
+    with_prefix = client.election.Leader.future(pb.LeaderRequest(name=b"nam"), timeout=60.0)
     assert status(with_prefix.result) == NO_LEADER

@@ -7,6 +7,7 @@ import grpc
 from harness.api import pb
 from harness.client import status
 
+LATE = 10.0  # Seconds that what happens in time may take longer on a starved machine.
 NOT_FOUND = (grpc.StatusCode.NOT_FOUND, "etcdserver: requested lease not found")
 
 
@@ -36,7 +37,7 @@ def test_time_to_live(client):
     client.put(b"a", lease=7)
     answer = client.time_to_live(7, keys=True)
     assert (answer.ID, answer.grantedTTL, sorted(answer.keys)) == (7, 100, [b"a", b"b"])
-    assert 90 <= answer.TTL <= 100
+    assert 50 <= answer.TTL <= 100
     assert not client.time_to_live(7).keys
     unknown = client.time_to_live(8, keys=True)
     assert (unknown.ID, unknown.TTL, unknown.grantedTTL) == (8, -1, 0)
@@ -87,29 +88,29 @@ def test_expiry_deletes_the_keys_and_is_never_early(client):
     with client.watch() as watch:
         watch.create_prefix(b"key/")
         before = time.monotonic()
-        ttl = client.grant(2, id=7).TTL
+        ttl = client.grant(4, id=7).TTL  # Long enough for the puts, also on a starved machine.
         client.put(b"key/1", lease=7)
         client.put(b"key/2", lease=7)
         watch.events(2)
-        events = watch.next(timeout=ttl + 5).events
+        events = watch.next().events
         took = time.monotonic() - before
         assert [(event.type, event.kv.key) for event in events] == [(1, b"key/1"), (1, b"key/2")]
         assert events[0].kv.mod_revision == 4
-    assert ttl <= took < ttl + 2, f"expired after {took:.2f} s instead of {ttl} s"
+    assert ttl <= took < ttl + LATE, f"expired after {took:.2f} s instead of {ttl} s"
     assert client.time_to_live(7).TTL == -1
     assert client.leases() == []
 
 
 def test_keep_alive_prolongs(client):
-    ttl = client.grant(2, id=7).TTL
+    ttl = client.grant(4, id=7).TTL
     client.put(b"key", b"value", lease=7)
     with client.keep_alive() as stream, client.watch() as watch:
         watch.create(b"key")
         renewed = time.monotonic()
         for _ in range(5):
-            # Half a time to live passes, seen as the absence of any event.
+            # A quarter of a time to live passes, seen as the absence of any event; the rest is for a starved machine.
             try:
-                answer = watch.next(timeout=ttl / 2)
+                answer = watch.next(timeout=ttl / 4)
                 raise AssertionError(f"expired although renewed: {answer}")
             except TimeoutError:
                 pass
@@ -117,9 +118,9 @@ def test_keep_alive_prolongs(client):
             stream.send(pb.LeaseKeepAliveRequest(ID=7))
             answer = stream.next()
             assert (answer.ID, answer.TTL, answer.header.revision) == (7, ttl, 2)
-        watch.next(timeout=ttl + 5)
+        watch.next()
         took = time.monotonic() - renewed
-        assert ttl <= took < ttl + 2, f"expired {took:.2f} s after the last renewal"
+        assert ttl <= took < ttl + LATE, f"expired {took:.2f} s after the last renewal"
 
 
 def test_keep_alive_answers_in_order_and_survives_unknown_leases(client):
@@ -133,11 +134,11 @@ def test_keep_alive_answers_in_order_and_survives_unknown_leases(client):
 
 
 def test_keep_alive_of_a_lease_that_expires_meanwhile(client):
-    ttl = client.grant(2, id=7).TTL
-    client.put(b"key", lease=7)
+    client.grant(4, id=7)
+    put = client.put(b"key", lease=7)
     with client.watch() as watch, client.keep_alive() as stream:
-        watch.create(b"key")
-        watch.next(timeout=ttl + 5)
+        watch.create(b"key", start_revision=put.header.revision + 1)
+        watch.next()
         stream.send(pb.LeaseKeepAliveRequest(ID=7))
         answer = stream.next()
         assert (answer.ID, answer.TTL) == (7, 0)
@@ -165,13 +166,13 @@ def test_many_leases_expire_together_while_writes_go_on(client, second_client):
             slowest = max(slowest, time.monotonic() - began)
             while not watch.nothing_waits():
                 deleted.update(event.kv.key for event in watch.next().events if event.type)
-    assert slowest < 2, f"a put took {slowest:.2f} s"
+    assert slowest < LATE, f"a put took {slowest:.2f} s"
     assert client.prefix(b"key/").count == 0
 
 
 def test_leases_survive_a_restart_with_their_keys(server, client):
     client.grant(100, id=7)
-    ttl = client.grant(3, id=8).TTL
+    ttl = client.grant(6, id=8).TTL
     client.put(b"long", b"value", lease=7)
     client.put(b"short", b"value", lease=8)
     server.stop()
@@ -183,6 +184,6 @@ def test_leases_survive_a_restart_with_their_keys(server, client):
         assert (answer.grantedTTL, list(answer.keys)) == (100, [b"long"])
         with client.watch() as watch:
             watch.create(b"short", start_revision=client.range(b"short").kvs[0].mod_revision + 1)
-            watch.next(timeout=ttl + 10)
-        assert time.monotonic() - began < ttl + 5
+            watch.next()
+        assert time.monotonic() - began < ttl + LATE
         assert client.get(b"long") == b"value"

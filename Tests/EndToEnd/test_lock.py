@@ -9,7 +9,7 @@ from harness.client import DEADLINE_EXCEEDED, status
 SESSION_EXPIRED = (grpc.StatusCode.UNKNOWN, "mutex: session is expired")
 
 
-def lock(client, name, lease=0, timeout=20.0):
+def lock(client, name, lease=0, timeout=60.0):
     return client.lock.Lock(pb.LockRequest(name=name, lease=lease), timeout=timeout)
 
 
@@ -18,7 +18,7 @@ def begin_lock(client, name, lease, timeout=60.0):
 
 
 def unlock(client, key):
-    return client.lock.Unlock(pb.UnlockRequest(key=key), timeout=20.0)
+    return client.lock.Unlock(pb.UnlockRequest(key=key), timeout=60.0)
 
 
 def test_a_free_lock_is_taken_at_once(client):

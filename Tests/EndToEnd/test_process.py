@@ -19,7 +19,7 @@ berth_only = pytest.mark.berth_only
 LOGGED = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
-def run_berth(*arguments, environment=None, timeout=30):
+def run_berth(*arguments, environment=None, timeout=60):
     """Runs the command to its end, which must come by itself."""
     return subprocess.run(
         [berth_binary(), *arguments],
@@ -140,7 +140,7 @@ def test_running_calls_end_in_order_at_a_stop(server, client):
     """Streams are ended, a waiting Lock is told to try elsewhere, and nobody waits for the deadline."""
     client.grant(100, id=1)
     client.grant(100, id=2)
-    client.lock.Lock(pb.LockRequest(name=b"name", lease=1), timeout=20)
+    client.lock.Lock(pb.LockRequest(name=b"name", lease=1), timeout=60)
     waiting = client.lock.Lock.future(pb.LockRequest(name=b"name", lease=2), timeout=60)
     client.await_keys(b"name/", 2)
     watch = client.watch()
@@ -157,7 +157,7 @@ def test_running_calls_end_in_order_at_a_stop(server, client):
 def test_writes_in_flight_at_a_stop_are_whole(server):
     """Every put is either acknowledged and there after a restart, or failed."""
     with server.client() as client:
-        calls = [client.kv.Put.future(pb.PutRequest(key=b"key/%05d" % i), timeout=30) for i in range(3000)]
+        calls = [client.kv.Put.future(pb.PutRequest(key=b"key/%05d" % i), timeout=60) for i in range(3000)]
         calls[0].result()
         server.stop()
         acknowledged = set()

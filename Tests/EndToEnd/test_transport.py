@@ -13,7 +13,7 @@ from harness.wire import RawConnection, message
 
 
 def get(server, path, method="GET"):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -45,7 +45,7 @@ def test_other_paths_over_http(server):
 
 
 def test_http_keeps_the_connection(server):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     for _ in range(3):
         connection.request("GET", "/health")
         assert connection.getresponse().read()
@@ -53,17 +53,17 @@ def test_http_keeps_the_connection(server):
 
 
 def test_health_service(client):
-    serving = client.health.Check(pb.HealthCheckRequest(), timeout=20)
+    serving = client.health.Check(pb.HealthCheckRequest(), timeout=60)
     assert serving.status == pb.HealthCheckResponse.SERVING
     unknown = grpc.StatusCode.NOT_FOUND, "unknown service"
-    assert status(lambda: client.health.Check(pb.HealthCheckRequest(service="x"), timeout=20)) == unknown
+    assert status(lambda: client.health.Check(pb.HealthCheckRequest(service="x"), timeout=60)) == unknown
     with Stream(client.health.Watch, pb.HealthCheckRequest()) as stream:
         assert stream.next().status == pb.HealthCheckResponse.SERVING
 
 
 def test_unknown_methods_and_services(client):
     def call(path):
-        return status(lambda: client.channel.unary_unary(path)(b"", timeout=20))
+        return status(lambda: client.channel.unary_unary(path)(b"", timeout=60))
 
     unimplemented = grpc.StatusCode.UNIMPLEMENTED
     assert call("/etcdserverpb.KV/Nothing") == (unimplemented, "unknown method Nothing for service etcdserverpb.KV")
@@ -94,7 +94,7 @@ def test_a_deadline_ends_a_stream(client):
 def test_compression_is_not_required(client):
     """A client that compresses is told what is supported, or is understood; the server lives on."""
     try:
-        client.kv.Put(pb.PutRequest(key=b"key"), timeout=20, compression=grpc.Compression.Gzip)
+        client.kv.Put(pb.PutRequest(key=b"key"), timeout=60, compression=grpc.Compression.Gzip)
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.UNIMPLEMENTED
     client.put(b"other")
@@ -150,7 +150,7 @@ def test_many_connections(server):
 
 
 def test_members(server, client):
-    answer = client.cluster.MemberList(pb.MemberListRequest(linearizable=True), timeout=20)
+    answer = client.cluster.MemberList(pb.MemberListRequest(linearizable=True), timeout=60)
     (member,) = answer.members
     assert (member.name, list(member.clientURLs), member.isLearner) == ("one", [server.url], False)
     assert member.ID == answer.header.member_id
@@ -159,7 +159,7 @@ def test_members(server, client):
 
 def test_status(client):
     client.put(b"key")
-    answer = client.maintenance.Status(pb.StatusRequest(), timeout=20)
+    answer = client.maintenance.Status(pb.StatusRequest(), timeout=60)
     assert answer.leader == answer.header.member_id and answer.raftTerm == answer.header.raft_term
     assert answer.header.revision == 2
     assert 0 < answer.raftAppliedIndex <= answer.raftIndex
@@ -168,15 +168,15 @@ def test_status(client):
 
 
 def test_hash(client):
-    empty = client.maintenance.Hash(pb.HashRequest(), timeout=20)
-    assert client.maintenance.Hash(pb.HashRequest(), timeout=20).hash == empty.hash
+    empty = client.maintenance.Hash(pb.HashRequest(), timeout=60)
+    assert client.maintenance.Hash(pb.HashRequest(), timeout=60).hash == empty.hash
     client.put(b"key", b"value")
-    assert client.maintenance.Hash(pb.HashRequest(), timeout=20).hash != empty.hash
+    assert client.maintenance.Hash(pb.HashRequest(), timeout=60).hash != empty.hash
 
 
 def test_hashkv(client):
     def hash_of(revision=0):
-        return client.maintenance.HashKV(pb.HashKVRequest(revision=revision), timeout=20)
+        return client.maintenance.HashKV(pb.HashKVRequest(revision=revision), timeout=60)
 
     assert (hash_of().hash, hash_of().compact_revision) == (1084519789, -1)
     client.put(b"key", b"one")
@@ -192,12 +192,12 @@ def test_hashkv(client):
 
 
 def test_alarms_are_none(client):
-    assert not client.maintenance.Alarm(pb.AlarmRequest(), timeout=20).alarms
+    assert not client.maintenance.Alarm(pb.AlarmRequest(), timeout=60).alarms
 
 
 @pytest.mark.berth_only  # etcd ends its process.
 def test_an_unknown_alarm_action_is_refused(client):
-    status(lambda: client.maintenance.Alarm(pb.AlarmRequest(action=9), timeout=20))
+    status(lambda: client.maintenance.Alarm(pb.AlarmRequest(action=9), timeout=60))
     client.put(b"key")
 
 

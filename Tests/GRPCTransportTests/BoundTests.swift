@@ -4,11 +4,11 @@ import NIOCore
 import Testing
 
 /// What one connection can make the server hold.
-@Suite(.timeLimit(.minutes(1))) struct BoundTests {
+@Suite(.timeLimit(.minutes(10))) struct BoundTests {
     @Test func `calls that hold more request bytes together than their connection may fail, and make room`()
         async throws
     {
-        var configuration = ServerConfiguration()
+        var configuration = ServerConfiguration.patient
         configuration.connectionRequestBuffer = 100_000
         try await ServerFixture.run(configuration) { fixture in
             let peer = try await RawPeer.greeted(fixture.port)
@@ -28,7 +28,7 @@ import Testing
     }
 
     @Test func `metadata counts towards the bound`() async throws {
-        var configuration = ServerConfiguration()
+        var configuration = ServerConfiguration.patient
         configuration.connectionRequestBuffer = 20_000
         try await ServerFixture.run(configuration) { fixture in
             let peer = try await RawPeer.greeted(fixture.port)

@@ -4,10 +4,10 @@ import NIOCore
 import NIOPosix
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ClientTests {
+@Suite(.timeLimit(.minutes(10))) struct ClientTests {
     @Test func `a request whose answer is complete is reset`() async throws {
         let (port, accept) = try await RawPeer.listen()
-        let client = GRPCClient(host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        let client = GRPCClient(patientlyTo: port)
         let stream = await client.stream("/test.Test/Any")
         let peer = try #require(try await accept())
         let request = try #require(await peer.frame { $0.isType(NGHTTP2_HEADERS) })
@@ -22,11 +22,7 @@ import Testing
 
     @Test func `what other calls have queued leaves a call no room, until it is sent`() async throws {
         try await ServerFixture.run { fixture in
-            var configuration = ClientConfiguration()
-            configuration.connectionSendBuffer = 50_000
-            let client = GRPCClient(
-                host: "127.0.0.1", port: fixture.port, eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
-                configuration: configuration)
+            let client = GRPCClient(patientlyTo: fixture.port) { $0.connectionSendBuffer = 50_000 }
             let first = try await ownCall(client)
             let parked = try #require(await fixture.parked.next())
             try await parked.run { $0.isReadingPaused = true }
@@ -48,7 +44,7 @@ import Testing
 
     @Test func `a stream the server has not seen is opened again with all it had sent`() async throws {
         let (port, accept) = try await RawPeer.listen()
-        let client = GRPCClient(host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        let client = GRPCClient(patientlyTo: port)
         let stream = await client.stream("/test.Test/Any")
         try await stream.send([7, 8])
         let peer = try #require(try await accept())

@@ -33,9 +33,9 @@ private final class Producer: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct FlowControlTests {
+@Suite(.timeLimit(.minutes(10))) struct FlowControlTests {
     private func configuration() -> ServerConfiguration {
-        var configuration = ServerConfiguration()
+        var configuration = ServerConfiguration.patient
         configuration.streamSendBuffer = 100_000
         configuration.connectionSendBuffer = 1_000_000
         return configuration
@@ -147,7 +147,7 @@ private final class Producer: Sendable {
     }
 
     @Test func `many large requests at once wait for each other and all arrive`() async throws {
-        var configuration = ServerConfiguration()
+        var configuration = ServerConfiguration.patient
         configuration.connectionReassemblyBuffer = 1 << 20
         try await ServerFixture.run(configuration) { fixture in
             let client = fixture.client
@@ -213,7 +213,7 @@ private final class Producer: Sendable {
     }
 
     @Test func `a large request that is given up makes room for those that wait`() async throws {
-        var configuration = ServerConfiguration()
+        var configuration = ServerConfiguration.patient
         configuration.connectionReassemblyBuffer = 1 << 20
         try await ServerFixture.run(configuration) { fixture in
             let peer = try await RawPeer.greeted(fixture.port)

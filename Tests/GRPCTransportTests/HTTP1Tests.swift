@@ -3,18 +3,19 @@ import NIOCore
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct HTTP1Tests {
+@Suite(.timeLimit(.minutes(10))) struct HTTP1Tests {
     private final class Count: Sendable { let value = Atomic<Int>(0) }
 
     /// Counts answers; each is 100 kB.
     private func fixture(
-        _ configuration: ServerConfiguration = .init(), answers: Count, _ body: (ServerFixture) async throws -> Void
+        limits: @escaping ServerFixture.Limits = { _ in }, answers: Count,
+        _ body: (ServerFixture) async throws -> Void
     ) async throws {
         let answer: @Sendable (HTTP1Request) -> HTTP1Response = { _ in
             answers.value.add(1, ordering: .relaxed)
             return HTTP1Response(status: 200, body: [UInt8](repeating: 1, count: 100_000))
         }
-        try await ServerFixture.run(configuration, http1: answer, body)
+        try await ServerFixture.run(limits: limits, http1: answer, body)
     }
 
     private let request = Array("GET / HTTP/1.1\r\nhost: x\r\n\r\n".utf8)
@@ -22,10 +23,8 @@ import Testing
     @Test func `a client that asks and never reads is not answered beyond what its socket takes, and closed`()
         async throws
     {
-        var configuration = ServerConfiguration()
-        configuration.handshakeTimeout = .seconds(1)
         let answers = Count()
-        try await fixture(configuration, answers: answers) { fixture in
+        try await fixture(limits: { $0.handshakeTimeout = .seconds(1) }, answers: answers) { fixture in
             let peer = try await RawPeer.connect(fixture.port, reads: false)
             let batch = (0..<2_000).flatMap { _ in request }
             await peer.flood(batch)

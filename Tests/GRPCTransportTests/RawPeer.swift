@@ -21,6 +21,7 @@ final class RawPeer {
     static func connect(_ port: Int, reads: Bool = true) async throws -> RawPeer {
         let (stream, continuation) = AsyncStream.makeStream(of: ByteBuffer.self)
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .connectTimeout(.hours(1))
             .channelOption(.autoRead, value: reads)
             .channelOption(.socketOption(.so_rcvbuf), value: reads ? 1 << 20 : 8_192)
             .channelInitializer { channel in

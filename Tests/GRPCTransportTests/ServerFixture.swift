@@ -39,6 +39,30 @@ struct ParkedCall: Sendable {
     }
 }
 
+extension ServerConfiguration {
+    /// The defaults, but for times that a client on a starved machine could run into.
+    static var patient: ServerConfiguration {
+        var configuration = ServerConfiguration()
+        configuration.handshakeTimeout = .hours(1)
+        configuration.drainNoticeTimeout = .hours(1)
+        return configuration
+    }
+}
+
+extension GRPCClient {
+    /// A client that waits for a starved server as long as it takes.
+    convenience init(
+        host: String = "127.0.0.1", patientlyTo port: Int, _ change: (inout ClientConfiguration) -> Void = { _ in }
+    ) {
+        var configuration = ClientConfiguration()
+        configuration.connectTimeout = .hours(1)
+        change(&configuration)
+        self.init(
+            host: host, port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
+            configuration: configuration)
+    }
+}
+
 /// A server with a few methods that every test needs, and a well-behaved client beside whatever a test does.
 struct ServerFixture: Sendable {
     let server: GRPCServer
@@ -48,10 +72,12 @@ struct ServerFixture: Sendable {
     let parked = Events<ParkedCall>()
     let cancelled = Events<CancelReason>()
     let messages = Events<[UInt8]>()
+    /// One for each connection that came or went.
+    private let connectionChanges = Events<Void>()
 
     private init(
-        _ configuration: ServerConfiguration, group: MultiThreadedEventLoopGroup, more: (inout ServiceTable) -> Void,
-        http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response
+        _ configuration: ServerConfiguration, limits: @escaping Limits, group: MultiThreadedEventLoopGroup,
+        more: (inout ServiceTable) -> Void, http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response
     ) async throws {
         var services = ServiceTable()
         services.unary("/test.Test/Echo") { call, request in call.respond(Array(request)) }
@@ -70,13 +96,27 @@ struct ServerFixture: Sendable {
             call.onHalfClose = { [unowned call] in call.finish() }
         }
         more(&services)
+        let isFirst = Mutex(true)
+        var prepared = configuration
+        prepared.prepareConnection = { [connectionChanges] channel, own in
+            try configuration.prepareConnection?(channel, &own)
+            // The first one is the healthy client's.
+            let isHealthy = isFirst.withLock { isFirst in
+                defer { isFirst = false }
+                return isFirst
+            }
+            if !isHealthy { limits(&own) }
+            connectionChanges.add(())
+            channel.closeFuture.whenComplete { _ in connectionChanges.add(()) }
+        }
         server = try await GRPCServer.bind(
             host: "127.0.0.1", port: 0, group: group, services: services,
-            http1: http1, configuration: configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            http1: http1, configuration: prepared, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         port = try #require(server.localAddress?.port)
-        client = GRPCClient(
-            host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        client = GRPCClient(patientlyTo: port)
     }
+
+    typealias Limits = @Sendable (inout ServerConfiguration) -> Void
 
     /// Knows `/health` and nothing else.
     private static let answerHealth: @Sendable (HTTP1Request) -> HTTP1Response = { request in
@@ -86,13 +126,17 @@ struct ServerFixture: Sendable {
     }
 
     /// Runs `body` beside a healthy client, which must not have noticed anything afterwards.
+    ///
+    /// - Parameter limits: short times for every connection but the healthy client's, which a starved machine could
+    ///   keep from being in time.
     static func run(
-        _ configuration: ServerConfiguration = .init(), group: MultiThreadedEventLoopGroup = .singleton,
-        more: (inout ServiceTable) -> Void = { _ in },
+        _ configuration: ServerConfiguration = .patient, limits: @escaping Limits = { _ in },
+        group: MultiThreadedEventLoopGroup = .singleton, more: (inout ServiceTable) -> Void = { _ in },
         http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response = answerHealth,
         _ body: (ServerFixture) async throws -> Void
     ) async throws {
-        let fixture = try await ServerFixture(configuration, group: group, more: more, http1: http1)
+        let fixture = try await ServerFixture(
+            configuration, limits: limits, group: group, more: more, http1: http1)
         // Opened before and held over the whole test: a lost connection would end it.
         let held = await fixture.client.stream("/test.Test/EchoStream")
         try await fixture.check(held, 1)
@@ -128,7 +172,7 @@ struct ServerFixture: Sendable {
 
     /// Waits until the server holds `count` connections; the suite's time limit bounds it.
     func connections(reach count: Int) async {
-        while server.connectionCount != count, !Task.isCancelled { await Task.yield() }
+        while server.connectionCount != count, await connectionChanges.next() != nil {}
         #expect(server.connectionCount == count)
     }
 }

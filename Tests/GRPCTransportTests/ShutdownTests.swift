@@ -5,13 +5,13 @@ import NIOCore
 import NIOPosix
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ShutdownTests {
+@Suite(.timeLimit(.minutes(10))) struct ShutdownTests {
     /// A fixture's loops can be drained once only, so each test here brings its own server.
     private func server(
-        _ services: ServiceTable, configuration: ServerConfiguration = .init()
+        _ services: ServiceTable, port: Int = 0, configuration: ServerConfiguration = .patient
     ) async throws -> (GRPCServer, Int) {
         let server = try await GRPCServer.bind(
-            host: "127.0.0.1", port: 0, group: .singleton, services: services,
+            host: "127.0.0.1", port: port, group: .singleton, services: services,
             http1: { _ in HTTP1Response(status: 404) }, configuration: configuration,
             logger: .init(label: "test") { _ in SwiftLogNoOpLogHandler() })
         return (server, try #require(server.localAddress?.port))
@@ -30,7 +30,9 @@ import Testing
     }
 
     @Test func `a graceful shutdown lets calls finish and takes no new ones`() async throws {
-        let (server, port) = try await server(services)
+        let reserved = try ReservedPort()
+        defer { reserved.release() }
+        let (server, port) = try await server(services, port: reserved.number)
         let peer = try await RawPeer.greeted(port)
         try await peer.send(Frames.request("/test.Test/Park", stream: 1) + Frames.data(Frames.message([]), stream: 1))
         let call = try #require(await parked.next())
@@ -61,7 +63,7 @@ import Testing
 
     @Test func `calls that outlast the shutdown's deadline are cancelled and told so`() async throws {
         let (server, port) = try await server(services)
-        let client = GRPCClient(host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        let client = GRPCClient(patientlyTo: port)
         let answer = Task { try await client.unary("/test.Test/Park", []) }
         _ = await parked.next()
         await server.shutdownGracefully(deadline: .now() + .milliseconds(30))
@@ -81,7 +83,7 @@ import Testing
             return []
         }
         let (server, port) = try await server(services)
-        let client = GRPCClient(host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        let client = GRPCClient(patientlyTo: port)
         let answer = Task { try await client.unary("/test.Test/Stubborn", []) }
         _ = await started.next()
         await server.shutdownGracefully(deadline: .now() + .milliseconds(30))
@@ -108,8 +110,10 @@ import Testing
     }
 
     @Test func `a client moves to a new connection when the server says goodbye`() async throws {
-        let (first, port) = try await server(services)
-        let client = GRPCClient(host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        let reserved = try ReservedPort()
+        defer { reserved.release() }
+        let (first, port) = try await server(services, port: reserved.number)
+        let client = GRPCClient(patientlyTo: port)
         async let early = client.unary("/test.Test/Park", [])
         let call = try #require(await parked.next())
         async let shutdown: Void = first.shutdownGracefully()
@@ -127,14 +131,9 @@ import Testing
         try await call.run { $0.respond([1]) }
         #expect(try await early == [1])
         await shutdown
-        let second = try await GRPCServer.bind(
-            host: "127.0.0.1", port: port, group: .singleton,
-            services: {
-                var services = ServiceTable()
-                services.unary("/test.Test/Park") { call, _ in call.respond([2]) }
-                return services
-            }(), http1: { _ in HTTP1Response(status: 404) },
-            logger: .init(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        var services = ServiceTable()
+        services.unary("/test.Test/Park") { call, _ in call.respond([2]) }
+        let (second, _) = try await server(services, port: port)
         #expect(try await late == [2])
         await client.close()
         await second.shutdownGracefully(deadline: .now())

@@ -196,12 +196,12 @@ final class Signal: @unchecked Sendable {
         pthread_mutex_unlock(mutex)
     }
 
-    /// False when the condition did not come true within 30 seconds, which no healthy run needs.
+    /// False when the condition did not come true within ten minutes, which no run needs, however starved.
     @discardableResult
     func wait(until isTrue: () -> Bool) -> Bool {
         var deadline = timespec()
         clock_gettime(CLOCK_REALTIME, &deadline)
-        deadline.tv_sec += 30
+        deadline.tv_sec += 600
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         while !isTrue() {

@@ -5,7 +5,7 @@ import Testing
 
 /// What a cancelled Lock or Campaign leaves behind, wherever on its way it is cancelled: `lag` round trips after it
 /// was sent, from before the request has left to after its entry is applied.
-@Suite(.timeLimit(.minutes(1))) struct QueueTests {
+@Suite(.timeLimit(.minutes(10))) struct QueueTests {
     private static let rounds = 0..<60
 
     /// Waits a while that is measured in answers of the server, not in time.

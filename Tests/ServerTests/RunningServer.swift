@@ -35,7 +35,10 @@ struct RunningServer: Sendable {
 
         let (reports, continuation) = AsyncStream.makeStream(of: BerthServer.ReadyReport.self)
         let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
-        let server = BerthServer(settings: settings, logger: logger) { continuation.yield($0) }
+        // Nothing waits for the drain time to pass: a call that did not end by itself would hang its test.
+        let server = BerthServer(settings: settings, logger: logger, drainTime: .seconds(3_600)) {
+            continuation.yield($0)
+        }
         let group = ServiceGroup(
             configuration: .init(
                 services: [.init(service: server, successTerminationBehavior: .gracefullyShutdownGroup)], logger: logger
@@ -70,6 +73,7 @@ struct RunningServer: Sendable {
     /// A client with a connection of its own, closed when the server stops.
     func client(_ change: (inout ClientConfiguration) -> Void = { _ in }) async -> GRPCClient {
         var configuration = ClientConfiguration()
+        configuration.connectTimeout = .hours(1)
         change(&configuration)
         let client = GRPCClient(
             host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next(),

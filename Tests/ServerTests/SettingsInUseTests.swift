@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 
 /// What is set at start, seen by a client.
-@Suite(.timeLimit(.minutes(1))) struct SettingsInUseTests {
+@Suite(.timeLimit(.minutes(10))) struct SettingsInUseTests {
     @Test func `a member that listens on a port of the system's choice advertises that port`() async throws {
         try await RunningServer.run { server in
             let members = try await server.client().call(

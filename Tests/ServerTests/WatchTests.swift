@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// Watches of a whole server: every event of the history once, in order, however the watch came to it.
-@Suite(.timeLimit(.minutes(2))) struct WatchTests {
+@Suite(.timeLimit(.minutes(10))) struct WatchTests {
     @Test(arguments: Seeds.all)
     func `a stream that stops reading while thousands of puts go on gets every revision once, in order`(seed: UInt64)
         async throws

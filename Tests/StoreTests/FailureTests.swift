@@ -131,11 +131,24 @@ import Vocabulary
         let folder = try TestFolder()
         let isBroken = Atomic<Bool>(true)
         let tries = Atomic<Int>(0)
+        let triesAtFlush = Atomic<Int>(0)
+        let flushed = Latch()
         let failed = Latch()
+        let flushIsDue = Latch()
         let full = StoreError.lmdb(code: ENOSPC, operation: "mdb_txn_commit (compaction)")
         let store = try Store.open(
             folder.configuration {
-                $0.onEvent = { if case .compactionFailed = $0 { failed.open() } }
+                $0.onEvent = { event in
+                    switch event {
+                    case .flushed:
+                        triesAtFlush.store(tries.load(ordering: .relaxed), ordering: .releasing)
+                        flushed.open()
+                    case .compactionFailed where tries.load(ordering: .relaxed) == 3:
+                        failed.open()
+                        flushIsDue.wait()
+                    default: break
+                    }
+                }
                 $0.compactionFault = {
                     tries.wrappingAdd(1, ordering: .relaxed)
                     return isBroken.load(ordering: .acquiring) ? full : nil
@@ -145,13 +158,16 @@ import Vocabulary
         try store.writer.put("a".bytes, "2".bytes, at: Revision(3))
         try store.writer.compact(to: Revision(3))
         try store.writer.commitNext()
-        // The next try is 400 ms away; the flush must not wait for it.
-        for _ in 0..<3 { failed.wait() }
+        flushed.wait()
+        failed.wait()
         try store.writer.put("b".bytes, "1".bytes, at: Revision(4))
         try store.writer.commitNext()
         #expect(store.writer.seal())
+        // Nothing but the flush is next, however late the flusher is by now.
+        flushIsDue.open()
         try store.flushSealed(upTo: RaftIndex(2))
-        #expect(tries.load(ordering: .relaxed) == 3)
+        flushed.wait()
+        #expect(triesAtFlush.load(ordering: .acquiring) == 3)
         let done = Latch()
         store.whenPhysicallyCompacted(through: Revision(3)) { done.open() }
         isBroken.store(false, ordering: .releasing)

@@ -62,6 +62,25 @@ import Vocabulary
         #expect(failure(folder.configuration()) == nil)
     }
 
+    @Test func `a closed store's folder is free although a child process still has a copy of its descriptors`() throws {
+        let folder = try TestFolder()
+        let store = try Store.open(folder.configuration())
+        // As in a child between fork and exec: close-on-exec has not closed it yet, and the lock belongs to all copies.
+        let copy = try #require(copyOfDescriptor(of: folder.path + "/data/lock"))
+        store.close()
+        #expect(failure(folder.configuration()) == nil)
+        close(copy)
+    }
+
+    private func copyOfDescriptor(of path: String) -> Int32? {
+        for file in Int32(0)..<1_024 {
+            var target = [CChar](repeating: 0, count: 1_024)
+            let count = readlink("/proc/self/fd/\(file)", &target, target.count)
+            if count > 0, target.prefix(count).elementsEqual(path.utf8CString.dropLast()) { return dup(file) }
+        }
+        return nil
+    }
+
     @Test func `files that are not LMDB's are damage, with their place`() throws {
         let folder = try TestFolder()
         try Store.open(folder.configuration()).close()

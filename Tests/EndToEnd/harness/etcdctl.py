@@ -39,7 +39,7 @@ class Etcdctl:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCDCTL_")}
         return environment | {"ETCDCTL_API": "3"}
 
-    def run(self, *arguments, input="", timeout=30):
+    def run(self, *arguments, input="", timeout=60):
         return Result(
             subprocess.run(
                 self.command(*arguments),
@@ -93,7 +93,7 @@ class Running:
         self.process.stdin.write(text)
         self.process.stdin.flush()
 
-    def lines(self, count, timeout=20):
+    def lines(self, count, timeout=60):
         """The next `count` lines of output."""
         with self._changed:
             enough = self._changed.wait_for(lambda: len(self._lines) - self._taken >= count or self._ended, timeout)
@@ -102,10 +102,10 @@ class Running:
             self._taken += count
             return got
 
-    def line(self, timeout=20):
+    def line(self, timeout=60):
         return self.lines(1, timeout)[0]
 
-    def all_lines(self, timeout=20):
+    def all_lines(self, timeout=60):
         """Everything that it printed, once it has ended."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._ended, timeout)
@@ -114,7 +114,7 @@ class Running:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def wait(self, timeout=20):
+    def wait(self, timeout=60):
         return self.process.wait(timeout)
 
     def __enter__(self):

@@ -13,8 +13,8 @@ import time
 from .client import Client
 from .target import berth_binary, target
 
-READY_WITHIN = 30.0
-STOPPED_WITHIN = 20.0
+READY_WITHIN = 120.0
+STOPPED_WITHIN = 60.0
 
 
 def free_port():
@@ -112,7 +112,7 @@ class Server:
         return self
 
     def is_healthy(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == 200
