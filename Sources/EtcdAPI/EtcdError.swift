@@ -7,6 +7,8 @@ public struct EtcdError: Error, Hashable, Sendable, CustomStringConvertible {
     public let code: Int
     /// The text clients compare.
     public let message: String
+    /// Which lock refused a write; nil for every other failure.
+    public var lock: LockRefusal?
 
     /// Any other failure.
     public init(code: Int, message: String) {
@@ -94,6 +96,39 @@ extension EtcdError {
 
     /// The same text with code Unknown: how the lock and election services pass on the store's errors.
     public var asUnknown: EtcdError { .unknown(message) }
+}
+
+// berth.v1 and guarded keys.
+extension EtcdError {
+    /// A write to a key that a lock guards, without the holder's proof.
+    public static func locked(_ refusal: LockRefusal) -> EtcdError {
+        var error = failedPrecondition(refusal.message)
+        error.lock = refusal
+        return error
+    }
+
+    /// A request of `berth.v1` that cannot be right.
+    public static func invalidLockRequest(_ what: String) -> EtcdError { invalidArgument("berth: \(what)") }
+
+    /// The lease has a place in this line already, entered on other terms.
+    public static let placeDiffers = failedPrecondition(
+        "berth: this lease stands in this line already, with another mode or number of permits; use another lease")
+    /// The queue key exists and is no place in line.
+    public static let placeTaken = failedPrecondition(
+        "berth: the queue key exists without hanging on its lease; delete it, or use another lease")
+    /// The lease of a waiting place ended.
+    public static let leaseEndedWhileWaiting = failedPrecondition(
+        "berth: the lease ended while its place was waiting; acquire again")
+    /// The place given is not in line any more.
+    public static let placeLost = failedPrecondition("berth: the place is not in line any more: it was lost or released")
+    /// Nobody stands in the line, or not with that token.
+    public static let noSuchPlace = notFound("berth: no such place in line")
+    /// A waiting place was taken away.
+    public static func placeBroken(by: String, reason: String) -> EtcdError {
+        EtcdError(code: 10, message: "berth: the place was broken by \(by): \(reason)")
+    }
+    /// A waiting place ended by another's hand.
+    public static let placeRemoved = EtcdError(code: 10, message: "berth: the place was removed from the line")
 }
 
 // What gRPC itself says.

@@ -122,3 +122,22 @@ public enum AlarmResponse {
         return writer.bytes
     }
 }
+
+/// Writes answers of `berth.v1` that an entry gives.
+public enum BerthResponse {
+    /// A `berth.v1.ReleaseResponse`.
+    public static func released(header: ResponseHeader, _ isReleased: Bool) -> [UInt8] {
+        var writer = WireWriter(capacity: ResponseHeader.maximumSize + 2)
+        header.append(to: &writer)
+        writer.boolField(2, isReleased)
+        return writer.bytes
+    }
+
+    /// A `berth.v1.BreakResponse`; `place` is an encoded `berth.v1.Place`.
+    public static func broken(header: ResponseHeader, place: [UInt8]) -> [UInt8] {
+        var writer = WireWriter(capacity: ResponseHeader.maximumSize + place.count + 4)
+        header.append(to: &writer)
+        writer.messageField(2, place)
+        return writer.bytes
+    }
+}

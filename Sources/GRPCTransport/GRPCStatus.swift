@@ -42,6 +42,9 @@ public struct GRPCStatus: Error, Sendable, Equatable, CustomStringConvertible {
     public var code: GRPCCode
     /// Any text; percent-encoded on the wire.
     public var message: String
+    /// An encoded `google.rpc.Status` for the trailer `grpc-status-details-bin`; empty for none. A server sends at most
+    /// 4 KiB of it; on a client it stays empty, see `CallFailure`.
+    public var details: [UInt8] = []
 
     /// A status with its text.
     public init(_ code: GRPCCode, _ message: String = "") {

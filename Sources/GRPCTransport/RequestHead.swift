@@ -1,4 +1,5 @@
 import CNghttp2
+import FoundationEssentials
 import NIOCore
 
 /// What a request's headers said. Filled while they arrive, judged when they are complete.
@@ -12,6 +13,7 @@ struct RequestHead {
 
     /// Longest `grpc-message`, encoded. nghttp2 drops a header block over 64 KiB, and the call would never end.
     private static let maxMessageBytes = 4 << 10
+    private static let maxDetailBytes = 4 << 10
 
     var method: ServerMethod?
     /// Kept only when no method has this path.
@@ -76,8 +78,11 @@ struct RequestHead {
         _ status: GRPCStatus, httpStatus: StaticString?, _ body: (UnsafeMutableBufferPointer<nghttp2_nv>) -> Void
     ) {
         let text = PercentEncoding.encode(status.message, limit: Self.maxMessageBytes)
+        let details = status.details.count <= Self.maxDetailBytes ? status.details : []
+        let encodedDetails = details.isEmpty ? [] : Array(Data(details).base64EncodedString().utf8)
         text.withUnsafeBytes { text in
-            withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: 5) { fields in
+            encodedDetails.withUnsafeBytes { details in
+            withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: 6) { fields in
                 var count = 0
                 func add(_ field: nghttp2_nv) {
                     fields.initializeElement(at: count, to: field)
@@ -89,10 +94,12 @@ struct RequestHead {
                 }
                 add(HeaderFields.field("grpc-status", HeaderFields.statusNumbers[status.code.rawValue]))
                 if !text.isEmpty { add(HeaderFields.field("grpc-message", copying: text)) }
+                if !details.isEmpty { add(HeaderFields.field("grpc-status-details-bin", copying: details)) }
                 if case .unknownEncoding = fault {
                     add(HeaderFields.field("grpc-accept-encoding", "identity"))
                 }
                 body(UnsafeMutableBufferPointer(rebasing: fields[..<count]))
+            }
             }
         }
     }

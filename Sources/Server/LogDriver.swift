@@ -18,6 +18,9 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private let machine: StateMachine
     private let loops: [ServerLoop]
     private let interest: WatchInterest
+    /// Loops with followers of lines.
+    private let lineInterest: WatchInterest
+    private var routing = WaitRouting()
     private let leases: LeaseKeeper
     private let onFailure: @Sendable (String) -> Void
 
@@ -34,13 +37,14 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private var sealedIndex = RaftIndex.zero
 
     init(
-        store: Store, machine: StateMachine, loops: [ServerLoop], interest: WatchInterest, leases: LeaseKeeper,
-        onFailure: @escaping @Sendable (String) -> Void
+        store: Store, machine: StateMachine, loops: [ServerLoop], interest: WatchInterest,
+        lineInterest: WatchInterest, leases: LeaseKeeper, onFailure: @escaping @Sendable (String) -> Void
     ) {
         self.store = store
         self.machine = machine
         self.loops = loops
         self.interest = interest
+        self.lineInterest = lineInterest
         self.leases = leases
         self.onFailure = onFailure
         answers = Array(repeating: [], count: loops.count)
@@ -60,10 +64,22 @@ final class LogDriver: LogApplier, @unchecked Sendable {
             machine.recordsEvents = interest.isAny
         }
         do {
-            let result = try machine.apply(entry, index: index, term: term)
+            var result = try machine.apply(entry, index: index, term: term)
             guard let context else { return }
             // Every context this server proposes with is one.
             let proposal = unsafeDowncast(context, to: PendingProposal.self)
+            switch result {
+            case .entered(let place):
+                // One that holds already is heard of too, if its lease was there before: its time may be up.
+                guard place.holder == nil, !place.holds || !place.ownsLease else { break }
+                routing.waits(place.token, on: proposal.loop.number)
+            case .failure(var error):
+                guard var lock = error.lock else { break }
+                lock.remainingMilliseconds = leases.remaining(lock.lease)?.milliseconds
+                error.lock = lock
+                result = .failure(error)
+            case .response, .skipped: break
+            }
             answers[proposal.loop.number].append(ProposalAnswer(proposal: proposal, result: result))
         } catch {
             fail("entry \(index) could not be applied: \(error)")
@@ -85,10 +101,17 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         for loop in loops {
             let wantsEvents = hasRevisions && interest.wants(loop.number)
             let mine = answers[loop.number]
-            guard wantsEvents || !mine.isEmpty else { continue }
+            let lines = lineEvents(of: batch, for: loop)
+            guard wantsEvents || !mine.isEmpty || !lines.isEmpty else { continue }
             answers[loop.number] = []
-            loop.eventLoop.execute { loop.deliver(mine, wantsEvents ? batch : nil) }
+            loop.eventLoop.execute { loop.deliver(mine, wantsEvents ? batch : nil, lines) }
         }
+        for event in batch.lineEvents { routing.told(event) }
+    }
+
+    private func lineEvents(of batch: CommittedBatch, for loop: ServerLoop) -> [LineEvent] {
+        guard !batch.lineEvents.isEmpty, !lineInterest.wants(loop.number) else { return batch.lineEvents }
+        return batch.lineEvents.filter { routing.wants($0, loop.number) }
     }
 
     func tick(now: MonotonicInstant) {

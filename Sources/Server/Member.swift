@@ -72,12 +72,16 @@ struct Member: Sendable {
     ) throws -> Member {
         let machine = try StateMachine(store: store, limits: settings.limits)
         let interest = WatchInterest()
+        let lineInterest = WatchInterest()
         let keeper = LeaseKeeper()
         let loops = group.makeIterator().enumerated().map { number, eventLoop in
-            ServerLoop(eventLoop: eventLoop, number: number, store: store, interest: interest)
+            ServerLoop(
+                eventLoop: eventLoop, number: number, store: store, interest: interest, lineInterest: lineInterest)
         }
         let driver = LogDriver(
-            store: store, machine: machine, loops: loops, interest: interest, leases: keeper, onFailure: onFailure)
+            store: store, machine: machine, loops: loops, interest: interest, lineInterest: lineInterest,
+            leases: keeper,
+            onFailure: onFailure)
         let storeIndex = store.writer.appliedIndex
         let folder = settings.dataDirectory + "/log"
         var configuration = ReplicatedLogConfiguration(
@@ -126,6 +130,8 @@ struct Member: Sendable {
         LeaseService(context: context).register(in: &table)
         LockService(context: context).register(in: &table)
         ElectionService(context: context).register(in: &table)
+        BerthLocks(context: context).register(in: &table)
+        BerthElections(context: context).register(in: &table)
         ClusterService(context: context).register(in: &table)
         MaintenanceService(context: context).register(in: &table)
         HealthService(context: context).register(in: &table)

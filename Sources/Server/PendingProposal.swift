@@ -61,6 +61,7 @@ extension ServerCall {
         switch result {
         case .response(let message): respond(message)
         case .failure(let error): fail(GRPCStatus(error))
+        case .entered: preconditionFailure("a place is told by the call that waits for it")
         case .skipped: preconditionFailure("an entry proposed by this process was applied before it was proposed")
         }
     }
@@ -70,5 +71,6 @@ extension GRPCStatus {
     /// The one place where an etcd error becomes a gRPC status.
     init(_ error: EtcdError) {
         self.init(GRPCCode(rawValue: error.code) ?? .unknown, error.message)
+        if let lock = error.lock { details = lock.statusDetails(code: error.code) }
     }
 }

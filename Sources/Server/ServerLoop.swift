@@ -17,14 +17,16 @@ final class ServerLoop: @unchecked Sendable {
     /// Place among the server's loops, from 0.
     let number: Int
     let hub: WatchHub
+    let lines: LineHub
     let gate = AnswerGate()
 
     /// The loop that runs the current thread.
     private static let current = ThreadSpecificVariable<ServerLoop>()
 
-    init(eventLoop: any EventLoop, number: Int, store: Store, interest: WatchInterest) {
+    init(eventLoop: any EventLoop, number: Int, store: Store, interest: WatchInterest, lineInterest: WatchInterest) {
         self.eventLoop = eventLoop
         self.number = number
+        lines = LineHub(number: number, interest: lineInterest)
         hub = WatchHub(eventLoop: eventLoop, number: number, store: store, interest: interest)
     }
 
@@ -73,10 +75,12 @@ final class ServerLoop: @unchecked Sendable {
 
     // MARK: - Answers
 
-    /// Takes what one turn of the log brought: answers to proposals made here, then the turn's events.
-    func deliver(_ answers: [ProposalAnswer], _ batch: CommittedBatch?) {
+    /// Takes what one turn of the log brought: answers to proposals made here, then what happened in lines to places
+    /// that wait here, then the turn's events.
+    func deliver(_ answers: [ProposalAnswer], _ batch: CommittedBatch?, _ lineEvents: [LineEvent]) {
         eventLoop.preconditionInEventLoop()
         for answer in answers { answer.proposal.complete(answer.result) }
+        if !lineEvents.isEmpty { lines.deliver(lineEvents) }
         if let batch { hub.deliver(batch) }
     }
 }

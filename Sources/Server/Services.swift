@@ -1,11 +1,16 @@
 import EtcdAPI
 import GRPCTransport
+import NIOCore
 import ReplicatedLog
 import StateMachine
 import Store
 import SwiftProtobuf
 import Synchronization
 import Vocabulary
+
+#if canImport(Glibc)
+    import Glibc
+#endif
 
 /// What every service works with. Shared by all event loops; nothing here belongs to one.
 final class ServerContext: Sendable {
@@ -20,6 +25,7 @@ final class ServerContext: Sendable {
     let limits: Limits
     let quota: QuotaGuard
     let rangePool: RangePool
+    private let machine: LogThreadBound<StateMachine>
     /// Addresses the server listens on, with the ports the system chose; known before the first call.
     let boundURLs = Mutex<[ClientURL]>([])
 
@@ -41,6 +47,30 @@ final class ServerContext: Sendable {
         limits = settings.limits
         quota = QuotaGuard(store: store, limitInBytes: settings.quotaBackendBytes)
         self.rangePool = rangePool
+        self.machine = LogThreadBound(machine)
+    }
+
+    /// The time of day in milliseconds since 1970: for people to read, nothing is decided by it.
+    static func wallClock() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
+    /// Asks the state machine on its own thread, between two entries; `completion` runs on the calling event loop. What
+    /// is asked must be small: writes wait for it.
+    func ask<Value: Sendable>(
+        _ question: @escaping @Sendable (StateMachine) -> Value,
+        _ completion: @escaping (Result<Value, EtcdError>) -> Void
+    ) {
+        let loop = ServerLoop.here
+        let answer = LoopBoundAnswer(completion)
+        let machine = machine
+        let isAsked = log.execute {
+            let value = question(machine.value)
+            loop.eventLoop.execute { answer.completion(.success(value)) }
+        }
+        if !isAsked { completion(.failure(.stopped)) }
     }
 
     var term: RaftTerm { log.status.term }
@@ -118,6 +148,7 @@ final class ServerContext: Sendable {
                     completion(.failure(.internalError("the state machine's answer is malformed: \(error)")))
                 }
             case .failure(let error): completion(.failure(error))
+            case .entered: preconditionFailure("only an acquire is answered with a place")
             case .skipped: preconditionFailure("an entry proposed by this process was applied before it was proposed")
             }
         }
@@ -143,8 +174,31 @@ final class ServerContext: Sendable {
         case .compaction: _ = try RequestCheck.compaction(payload, alarms: alarms)
         case .leaseRevoke: _ = try RequestCheck.leaseRevoke(payload, alarms: alarms)
         case .alarm: _ = try RequestCheck.alarm(payload)
-        case .identity: break
+        case .identity, .lockAcquire, .lockRelease, .lockBreak, .leaseExpire: break
         }
+    }
+}
+
+/// What only the log thread may touch.
+private struct LogThreadBound<Value>: @unchecked Sendable {
+    // Unchecked: read in works of the log thread alone, see `ask`.
+    let value: Value
+
+    init(_ value: Value) { self.value = value }
+}
+
+/// A completion on its way to the log thread and back.
+private struct LoopBoundAnswer<Value>: @unchecked Sendable {
+    // Unchecked: called on the loop that made it, nothing else is done with it elsewhere.
+    let completion: (Result<Value, EtcdError>) -> Void
+
+    init(_ completion: @escaping (Result<Value, EtcdError>) -> Void) { self.completion = completion }
+}
+
+extension Duration {
+    /// Whole milliseconds, rounded down.
+    var milliseconds: Int64 {
+        components.seconds * 1_000 + components.attoseconds / 1_000_000_000_000_000
     }
 }
 

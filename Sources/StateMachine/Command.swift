@@ -18,10 +18,18 @@ public enum CommandKind: UInt8, CaseIterable, Sendable {
     case compaction = 5
     /// A `LeaseGrantRequest` with the id filled in.
     case leaseGrant = 6
-    /// A `LeaseRevokeRequest`, from a client or from the lease clock.
+    /// A `LeaseRevokeRequest` from a client.
     case leaseRevoke = 7
     /// An `AlarmRequest`.
     case alarm = 8
+    /// A `berth.v1.AcquireRequest` with what `AcquireView.suffix` adds.
+    case lockAcquire = 9
+    /// What `ReleaseView.encoded` makes.
+    case lockRelease = 10
+    /// A `berth.v1.BreakRequest` with what `BreakView.suffix` adds.
+    case lockBreak = 11
+    /// What `LeaseExpiryView.encoded` makes: a revocation by the lease clock.
+    case leaseExpire = 12
 }
 
 /// What applying an entry gave.
@@ -30,6 +38,8 @@ public enum ApplyResult: Sendable {
     case response([UInt8])
     /// The request was refused; nothing changed.
     case failure(EtcdError)
+    /// What `lockAcquire` came to.
+    case entered(EnteredPlace)
     /// The store holds this entry's effects already.
     case skipped
 }
@@ -52,6 +62,8 @@ public struct CommittedBatch: Sendable {
     public let events: EventBatch?
     /// Leases that came and went, in order.
     public let leaseChanges: [LeaseChange]
+    /// What happened in the lines, in order.
+    public let lineEvents: [LineEvent]
 }
 
 /// The beginning or the end of a lease.

@@ -7,9 +7,11 @@ public import Vocabulary
 /// the leader's clock's business.
 public final class LeaseTable: Sendable {
     /// Names one attachment of a key to a lease: the write that made it. Unique, and short whatever the key.
-    struct Attachment: Hashable {
+    struct Attachment: Hashable, Comparable {
         let revision: Revision
         let sub: UInt32
+
+        static func < (a: Attachment, b: Attachment) -> Bool { (a.revision, a.sub) < (b.revision, b.sub) }
     }
 
     private struct Lease {
@@ -46,6 +48,23 @@ public final class LeaseTable: Sendable {
 
     /// How many leases there are.
     public var count: Int { leases.withLock { $0.count } }
+
+    /// The write that made a key hang on a lease; nil when it does not.
+    func attachment(of key: [UInt8], to id: LeaseID) -> Attachment? {
+        leases.withLock { $0[id]?.keys[key] }
+    }
+
+    /// What hangs on a lease, in no order.
+    func attachments(of id: LeaseID) -> [(key: [UInt8], attachment: Attachment)] {
+        leases.withLock { $0[id]?.keys.map { (key: $0.key, attachment: $0.value) } ?? [] }
+    }
+
+    /// Visits every attachment, in no order.
+    func forEachAttachment(_ visit: ([UInt8], LeaseID, Attachment) -> Void) {
+        for (id, lease) in leases.withLock({ $0 }) {
+            for (key, attachment) in lease.keys { visit(key, id, attachment) }
+        }
+    }
 
     func grant(_ id: LeaseID, timeToLiveSeconds: Int64) {
         leases.withLock { $0[id] = Lease(timeToLiveSeconds: timeToLiveSeconds) }

@@ -27,6 +27,7 @@ extension StateMachine {
     func applyPut(_ request: PutRequestView, _ term: RaftTerm) throws(RequestFailure) -> [UInt8] {
         try refuse { () throws(EtcdError) in try alarms.refuseWrite(thatGrows: true) }
         if request.lease != .none, !leases.exists(request.lease) { throw .refused(.leaseNotFound) }
+        try checkGuards(put: request.key)
         var changes = Changes(base: writer.currentRevision)
         var response = WireWriter(capacity: 48)
         let header = template.header(revision: changes.base.next, term: term)
@@ -44,6 +45,7 @@ extension StateMachine {
 
     func applyDeleteRange(_ request: DeleteRangeRequestView, _ term: RaftTerm) throws(RequestFailure) -> [UInt8] {
         try refuse { () throws(EtcdError) in try alarms.refuseWrite(thatGrows: false) }
+        try checkGuards(delete: request)
         var changes = Changes(base: writer.currentRevision)
         var response = WireWriter(capacity: 48)
         do throws(StoreError) {
@@ -78,17 +80,24 @@ extension StateMachine {
         }
     }
 
-    private func write(
+    /// - Parameter terms: of a place in line that `berth.v1` makes by this write.
+    func write(
         _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ lease: LeaseID, previous: KeyRecord?,
-        changes: inout Changes
+        changes: inout Changes, terms: PlaceTerms? = nil
     ) throws(StoreError) {
         let (revision, sub) = changes.next()
         let record = try writer.put(
             key: key, value: value, lease: lease, revision: revision, sub: sub, previous: previous)
         let oldLease = previous?.lease ?? .none
         if oldLease != lease {
-            if oldLease != .none { try detach(Array(key), from: oldLease) }
-            if lease != .none { try attach(Array(key), to: lease, LeaseTable.Attachment(revision: revision, sub: sub)) }
+            if oldLease != .none { try detach(Array(key), from: oldLease, at: revision) }
+            if lease != .none {
+                let attachment = LeaseTable.Attachment(revision: revision, sub: sub)
+                try attach(Array(key), to: lease, attachment)
+                try enterLine(key, lease, attachment, token: record.createRevision, terms)
+            }
+        } else if lease != .none {
+            proclaimInLine(key, lease, at: revision)
         }
         if recordsEvents {
             events.appendPut(
@@ -124,7 +133,7 @@ extension StateMachine {
         }
         for (key, record) in found {
             try delete(key, record, changes: &changes)
-            if record.lease != .none { try detach(key, from: record.lease) }
+            if record.lease != .none { try detach(key, from: record.lease, at: changes.revision) }
         }
     }
 

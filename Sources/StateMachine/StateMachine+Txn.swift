@@ -14,6 +14,7 @@ extension StateMachine {
         try path.forEachOperation(of: request) { (operation) throws(RequestFailure) in
             try checkPut(operation, at: base)
         }
+        try checkGuards(request, path)
         let floor = try compactionFloor
         try path.forEachOperation(of: request) { (operation) throws(RequestFailure) in
             try operation.checkRevision(current: base, floor: floor)

@@ -23,6 +23,12 @@ public final class StateMachine {
     let template: ResponseHeaderTemplate
     var events = EventBatchBuilder()
     var leaseChanges: [LeaseChange] = []
+    /// Who stands in which line.
+    var lines = LineTable()
+    /// What happened in the lines since the last commit.
+    var lineEvents: [LineEvent] = []
+    /// Why places end that the entry being applied ends.
+    var cause = LineCause()
     /// The newest entry applied, committed or not.
     private var lastApplied: RaftIndex
     private var lastTerm: RaftTerm
@@ -43,6 +49,7 @@ public final class StateMachine {
         batchStart = writer.currentRevision
         try LeaseRecords.load(leases, from: store)
         try alarms.load(from: store)
+        lines = try LineTable.load(from: store, leases)
         var foundMark = false
         try visitRecords(of: store, in: .meta) { (key, _) throws(StoreError) in
             if key == Self.compactedToZeroKey { foundMark = true }
@@ -65,8 +72,12 @@ public final class StateMachine {
             throw .corrupt(place: "log entry \(index)", detail: "unknown kind of command")
         }
         let request = UnsafeRawBufferPointer(rebasing: entry.dropFirst())
+        cause = LineCause()
+        let firstEvent = lineEvents.count
         do throws(RequestFailure) {
-            return .response(try apply(kind, request, term))
+            let result = try apply(kind, request, term)
+            try storing { () throws(StoreError) in try storeLineEvents(since: firstEvent) }
+            return result
         } catch {
             switch error {
             case .refused(let error): return .failure(error)
@@ -82,31 +93,47 @@ public final class StateMachine {
         batchStart = writer.currentRevision
         let changes = leaseChanges
         if !changes.isEmpty { leaseChanges = [] }
+        let lines = lineEvents
+        if !lines.isEmpty { lineEvents = [] }
         return CommittedBatch(
-            firstRevision: start.next, lastRevision: batchStart, events: events.take(), leaseChanges: changes)
+            firstRevision: start.next, lastRevision: batchStart, events: events.take(), leaseChanges: changes,
+            lineEvents: lines)
     }
 
     private func apply(
         _ kind: CommandKind, _ request: UnsafeRawBufferPointer, _ term: RaftTerm
-    ) throws(RequestFailure) -> [UInt8] {
+    ) throws(RequestFailure) -> ApplyResult {
         switch kind {
         case .identity:
             try checkIdentity(request)
-            return []
+            return .response([])
         case .put:
-            return try applyPut(decode { () throws(WireError) in try PutRequestView(request) }, term)
+            return .response(try applyPut(decode { () throws(WireError) in try PutRequestView(request) }, term))
         case .deleteRange:
-            return try applyDeleteRange(decode { () throws(WireError) in try DeleteRangeRequestView(request) }, term)
+            return .response(
+                try applyDeleteRange(decode { () throws(WireError) in try DeleteRangeRequestView(request) }, term))
         case .txn:
-            return try applyTxn(decode { () throws(WireError) in try TxnRequestView(request) }, term)
+            return .response(try applyTxn(decode { () throws(WireError) in try TxnRequestView(request) }, term))
         case .compaction:
-            return try applyCompaction(decode { () throws(WireError) in try CompactionRequestView(request) }, term)
+            return .response(
+                try applyCompaction(decode { () throws(WireError) in try CompactionRequestView(request) }, term))
         case .leaseGrant:
-            return try applyGrant(decode { () throws(WireError) in try LeaseGrantRequestView(request) }, term)
+            return .response(
+                try applyGrant(decode { () throws(WireError) in try LeaseGrantRequestView(request) }, term))
         case .leaseRevoke:
-            return try applyRevoke(decode { () throws(WireError) in try LeaseIDRequestView(request) }, term)
+            let request = try decode { () throws(WireError) in try LeaseIDRequestView(request) }
+            return .response(try applyRevoke(request.id, LineCause(), term))
         case .alarm:
-            return try applyAlarm(decode { () throws(WireError) in try AlarmRequestView(request) }, term)
+            return .response(try applyAlarm(decode { () throws(WireError) in try AlarmRequestView(request) }, term))
+        case .lockAcquire:
+            return .entered(try applyAcquire(decode { () throws(WireError) in try AcquireView(request) }))
+        case .lockRelease:
+            return .response(try applyRelease(decode { () throws(WireError) in try ReleaseView(request) }, term))
+        case .lockBreak:
+            return .response(try applyBreak(decode { () throws(WireError) in try BreakView(request) }, term))
+        case .leaseExpire:
+            let request = try decode { () throws(WireError) in try LeaseExpiryView(request) }
+            return .response(try applyRevoke(request.id, LineCause(kind: .expiry, at: request.at), term))
         }
     }
 

@@ -45,6 +45,9 @@ extension Flusher {
             try growing(core.base) { () throws(StoreError) in (isDone, removed) = try step(target) }
             progress.removed += removed
             compaction = progress
+            if isDone {
+                try growing(core.base) { () throws(StoreError) in isDone = try trimHistories(below: target) }
+            }
             if isDone { break }
             let isDue = core.handover.withLock { $0.sealed != nil || $0.stop != .no }
             if isDue { return }
@@ -83,6 +86,32 @@ extension Flusher {
         }
         try check(mdb_txn_commit(transaction), "mdb_txn_commit (compaction)")
         return (isDone, removed)
+    }
+
+    /// Removes the oldest records of the history tables, one step of them; true when none is left to remove.
+    private func trimHistories(below target: Revision) throws(StoreError) -> Bool {
+        let transaction = try core.base.beginWrite()
+        let bound = Layout.historyKey(target)
+        var left = core.configuration.compactionStep
+        do throws(StoreError) {
+            for (table, tree) in zip(RecordTable.allCases, core.base.databases.records) where table.isHistory {
+                let cursor = try Cursor(transaction, tree.short)
+                var key = MDB_val()
+                var value = MDB_val()
+                var code = mdb_cursor_get(cursor.pointer, &key, &value, MDB_FIRST)
+                while code == 0, left > 0, bound.withUnsafeBytes({ compareBytes(key.bytes, $0) < 0 }) {
+                    try check(mdb_cursor_del(cursor.pointer, 0), "mdb_cursor_del (history)")
+                    left -= 1
+                    code = mdb_cursor_get(cursor.pointer, &key, &value, MDB_FIRST)
+                }
+                if code != MDB_NOTFOUND { try check(code, "mdb_cursor_get (history)") }
+            }
+        } catch {
+            mdb_txn_abort(transaction)
+            throw error
+        }
+        try check(mdb_txn_commit(transaction), "mdb_txn_commit (history)")
+        return left > 0
     }
 
     private func collect(

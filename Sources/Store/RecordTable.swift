@@ -14,6 +14,13 @@ public enum RecordTable: UInt8, CaseIterable, Sendable {
     case roles = 6
     /// Single values that belong to none of the others.
     case meta = 7
+    /// What clients of `berth.v1` said of their places in line.
+    case places = 8
+    /// What happened in the lines, by revision: a history, compacted with the keys'.
+    case lineEvents = 9
+
+    /// A history: its keys begin with a revision, 8 bytes big-endian, and compaction takes those below its revision.
+    var isHistory: Bool { self == .lineEvents }
 
     /// The table's database in base. The store's own facts are in `meta`, so the last one has another name.
     var databaseName: String {
@@ -25,6 +32,8 @@ public enum RecordTable: UInt8, CaseIterable, Sendable {
         case .users: "users"
         case .roles: "roles"
         case .meta: "settings"
+        case .places: "places"
+        case .lineEvents: "line_events"
         }
     }
 }

@@ -1,9 +1,10 @@
 extension Snapshot {
-    /// Visits a table's records in order of their keys.
+    /// Visits a table's records in order of their keys, from `start` on.
     ///
     /// Records have no revisions: they are seen as of the moment the snapshot was begun.
     public func forEachRecord(
-        _ table: RecordTable, _ visit: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws -> Visit
+        _ table: RecordTable, from start: [UInt8] = [],
+        _ visit: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws -> Visit
     ) throws {
         guard let index = RecordTable.allCases.firstIndex(of: table) else { return }
         openWalks += 1
@@ -17,11 +18,11 @@ extension Snapshot {
             second.finish(sealed)
             third.finish(base)
         }
-        try [table.rawValue].withRawBytes { start throws(StoreError) in
+        try ([table.rawValue] + start).withRawBytes { start throws(StoreError) in
             try active.seek(start)
             try sealed.seek(start)
+            try base.seek(UnsafeRawBufferPointer(rebasing: start.dropFirst()))
         }
-        try base.seek(UnsafeRawBufferPointer(start: nil, count: 0))
         while true {
             let candidates = [active.recordKey(table), sealed.recordKey(table), base.key]
             guard let key = candidates.compactMap(\.self).min(by: { compareBytes($0, $1) < 0 }) else { return }
@@ -37,6 +38,18 @@ extension Snapshot {
             if let value, case .stop = try visit(key, value) { return }
             for (scan, isHere) in zip([active, sealed, base], standing) where isHere { try scan.next() }
         }
+    }
+}
+
+extension Snapshot {
+    /// One record; nil when there is none.
+    public func record(in table: RecordTable, key: [UInt8]) throws -> [UInt8]? {
+        var found: [UInt8]?
+        try forEachRecord(table, from: key) { candidate, value in
+            if candidate.elementsEqual(key) { found = Array(value) }
+            return .stop
+        }
+        return found
     }
 }
 

@@ -56,6 +56,26 @@ public final class Snapshot {
         return record
     }
 
+    /// When the life of `key` that began at revision `creation` ended; nil when it has not, never began, or lies so many
+    /// lives back, or behind a compaction, that nobody can tell.
+    public func deletion(of key: [UInt8], createdAt creation: Revision) throws(StoreError) -> Revision? {
+        var end: Revision?
+        var at = revision
+        for _ in 0..<32 where at >= max(creation, compactedRevision) {
+            let found = try key.withRawBytes { key throws(StoreError) in try newest(key, at: at) }
+            guard let found else { return nil }
+            if found.isTombstone {
+                end = found.modRevision
+                at = found.modRevision.previous
+            } else if found.createRevision == creation {
+                return end
+            } else {
+                at = found.createRevision.previous
+            }
+        }
+        return nil
+    }
+
     /// A layer holds only revisions younger than those of the layers behind it, so the first hit is the newest.
     private func newest(_ key: UnsafeRawBufferPointer, at revision: Revision) throws(StoreError) -> KeyRecord? {
         if let record = try first.newest(key, at: revision) { return record }

@@ -57,3 +57,28 @@ func `a lease falls due exactly when a plain table says it expired, and cannot b
     #expect(seen.count == 10_000)
     #expect(clock.collectDue(now: at(5), limit: 1_000).isEmpty)
 }
+
+@Test func `a suspended lease does not run down, and has its full time when it runs again`() throws {
+    var clock = LeaseClock(retryInterval: .seconds(3))
+    clock.grant(LeaseID(7), timeToLive: .seconds(10), now: at(0))
+    clock.suspend(LeaseID(7), now: at(9))
+    #expect(clock.collectDue(now: at(10), limit: .max).isEmpty)
+    #expect(clock.collectDue(now: at(1_000), limit: .max).isEmpty)
+    #expect(clock.remaining(LeaseID(7), now: at(1_000)) == .seconds(10))
+    #expect(try clock.renew(LeaseID(7), now: at(1_000)) == .seconds(10))
+    try clock.resume(LeaseID(7), now: at(1_001))
+    #expect(clock.remaining(LeaseID(7), now: at(1_004)) == .seconds(7))
+    // Once it runs, a second resume gives no further time.
+    try clock.resume(LeaseID(7), now: at(1_005))
+    #expect(clock.collectDue(now: at(1_010), limit: .max).isEmpty)
+    #expect(clock.collectDue(now: at(1_011), limit: .max) == [LeaseID(7)])
+    #expect(throws: LeaseClockError.notFound(LeaseID(7))) { try clock.resume(LeaseID(7), now: at(1_011)) }
+}
+
+@Test func `a lease past its time is not suspended any more, and an unknown one not resumed`() {
+    var clock = LeaseClock(retryInterval: .seconds(3))
+    clock.grant(LeaseID(7), timeToLive: .seconds(10), now: at(0))
+    clock.suspend(LeaseID(7), now: at(10))
+    #expect(clock.collectDue(now: at(10), limit: .max) == [LeaseID(7)])
+    #expect(throws: LeaseClockError.notFound(LeaseID(8))) { try clock.resume(LeaseID(8), now: at(10)) }
+}

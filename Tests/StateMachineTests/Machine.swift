@@ -1,8 +1,10 @@
 import EtcdAPI
+import FoundationEssentials
 import Glibc
 import ProtobufWire
 import StateMachine
 import Store
+import SwiftProtobuf
 import Vocabulary
 
 /// A state machine on a store of its own in a temporary folder, driven entry by entry.
@@ -74,8 +76,42 @@ final class Machine {
         switch result {
         case .response(let bytes): return bytes
         case .failure(let error): throw error
-        case .skipped: throw UnexpectedField(number: -1)
+        case .entered, .skipped: throw UnexpectedField(number: -1)
         }
+    }
+
+    /// Enters a line.
+    @discardableResult
+    func acquire(_ message: AcquireMessage) throws -> EnteredPlace {
+        let result = try applyOpen(.lockAcquire, message.encoded)
+        try commit()
+        switch result {
+        case .entered(let place): return place
+        case .failure(let error): throw error
+        case .response, .skipped: throw UnexpectedField(number: -1)
+        }
+    }
+
+    /// Whether this call ended the place.
+    @discardableResult
+    func release(_ key: String, token: Revision) throws -> Bool {
+        let response = try apply(.lockRelease, ReleaseView.encoded(key: Array(key.utf8), token: token, at: 5))
+        return try Berth_V1_ReleaseResponse(serializedBytes: response).released
+    }
+
+    func breakPlace(_ name: String, token: Revision = .zero, by: String = "op", reason: String = "stuck") throws {
+        let request =
+            try Berth_V1_BreakRequest.with {
+                $0.name = Data(name.utf8)
+                $0.token = token.value
+                $0.by = by
+                $0.reason = reason
+            }.serializedBytes() as [UInt8]
+        _ = try apply(.lockBreak, request + BreakView.suffix(at: 6))
+    }
+
+    func expire(_ lease: Int64) throws {
+        _ = try apply(.leaseExpire, LeaseExpiryView.encoded(id: LeaseID(lease), at: 7))
     }
 
     // MARK: - Requests, checked as a server checks them

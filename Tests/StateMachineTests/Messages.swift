@@ -1,4 +1,6 @@
+import EtcdAPI
 import ProtobufWire
+import Vocabulary
 
 // Requests as values, with an encoder that shares nothing with the code under test but the wire format.
 
@@ -199,4 +201,47 @@ func numbers(_ fields: Int64...) -> Bytes {
     var writer = WireWriter()
     for (position, number) in fields.enumerated() { writer.int64Field(position + 1, number) }
     return writer.bytes
+}
+
+/// A request for a place, as the log carries it.
+struct AcquireMessage {
+    var name: String
+    var lease: Int64
+    var ttl: Int64 = 10
+    var waitMilliseconds: Int64?
+    var mode = LockMode.exclusive
+    var permits: Int64 = 0
+    /// Nil: the key named like the lock.
+    var guards: [(key: String, end: String)]?
+    var owner = ""
+    var origin = AcquireView.Origin.lock
+    var value = ""
+    var at: Int64 = 1
+
+    init(_ name: String, lease: Int64) {
+        self.name = name
+        self.lease = lease
+    }
+
+    var encoded: Bytes {
+        var writer = WireWriter()
+        writer.bytesField(1, Array(name.utf8))
+        writer.int64Field(2, ttl)
+        if let waitMilliseconds {
+            writer.tag(4, .varint)
+            writer.varint(UInt64(bitPattern: waitMilliseconds))
+        }
+        writer.int64Field(5, mode.rawValue)
+        writer.int64Field(6, permits)
+        for one in guards ?? [] {
+            writer.message(7) { (body) throws(Never) in
+                body.bytesField(1, Array(one.key.utf8))
+                body.bytesField(2, Array(one.end.utf8))
+            }
+        }
+        writer.boolField(8, guards?.isEmpty ?? false)
+        writer.bytesField(9, Array(owner.utf8))
+        return writer.bytes
+            + AcquireView.suffix(lease: LeaseID(lease), at: at, origin: origin, value: Array(value.utf8))
+    }
 }

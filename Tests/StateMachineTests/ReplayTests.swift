@@ -10,13 +10,27 @@ private func randomLog(seed: UInt64, entries: Int) -> [(kind: CommandKind, reque
     var requests = RandomRequests(seed: seed)
     return (0..<entries).map { position in
         requests.revision = Int64(position / 2 + 1)
-        switch requests.number(0...19) {
+        switch requests.number(0...25) {
         case 0...7: return (.put, requests.put().encoded)
         case 8...10: return (.deleteRange, requests.delete().encoded)
         case 11...14: return (.txn, requests.txn(depth: 1).encoded)
         case 15, 16: return (.leaseGrant, numbers(requests.number(1...99), requests.number(1...4)))
         case 17: return (.leaseRevoke, numbers(requests.number(1...5)))
         case 18: return (.alarm, numbers(requests.number(1...2), 9, requests.number(0...2)))
+        case 19...22:
+            let lease = requests.number(1...4)
+            var acquire = AcquireMessage("k\(requests.number(0...2))", lease: lease)
+            acquire.ttl = requests.number(0...1) * 10
+            acquire.mode = LockMode(rawValue: requests.number(0...2)) ?? .exclusive
+            acquire.permits = acquire.mode == .permit ? requests.number(1...3) : 0
+            acquire.waitMilliseconds = requests.number(0...2) == 0 ? 0 : nil
+            acquire.origin = AcquireView.Origin(rawValue: requests.number(0...2)) ?? .lock
+            return (.lockAcquire, acquire.encoded)
+        case 23:
+            let key = "k\(requests.number(0...2))/\(requests.number(1...4))"
+            let token = Revision(requests.number(1...Int64(position + 2)))
+            return (.lockRelease, ReleaseView.encoded(key: Array(key.utf8), token: token, at: 3))
+        case 24: return (.leaseExpire, LeaseExpiryView.encoded(id: LeaseID(requests.number(1...5)), at: 4))
         default: return (.compaction, numbers(requests.revision / 2))
         }
     }
@@ -28,6 +42,7 @@ extension ApplyResult {
         switch self {
         case .response(let bytes): "\(bytes)"
         case .failure(let error): error.message
+        case .entered(let place): "\(place)"
         case .skipped: nil
         }
     }

@@ -35,33 +35,20 @@ struct HealthService: Sendable {
 /// One Watch stream of health: says how it is and stays open. An unknown name is told so, as it may become known.
 ///
 /// Isolation: the event loop of its call.
-private final class HealthStream: OpenEndedCall {
-    private let call: ServerCall
-    private let loop: ServerLoop
+private final class HealthStream: OpenStream {
     private var hasRequest = false
     private let state: (_ service: String) -> Grpc_Health_V1_HealthCheckResponse
 
     init(call: ServerCall, state: @escaping (String) -> Grpc_Health_V1_HealthCheckResponse) {
-        self.call = call
         self.state = state
-        loop = .here
+        super.init(call: call)
     }
 
-    func start() {
-        loop.track(self)
-        call.onMessage = { self.receive($0) }
-        call.onHalfClose = {
-            if !self.hasRequest { self.end(.missingRequest) }
-        }
-        call.onCancel = { _ in self.loop.untrack(self) }
+    override func requestsEnded() {
+        if !hasRequest { end(.missingRequest) }
     }
 
-    func end(_ status: GRPCStatus) {
-        loop.untrack(self)
-        call.finish(status)
-    }
-
-    private func receive(_ message: [UInt8]) {
+    override func receive(_ message: [UInt8]) {
         guard !hasRequest else { return }
         hasRequest = true
         do {

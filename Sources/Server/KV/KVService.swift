@@ -120,7 +120,7 @@ struct KVService: Sendable {
                 store.whenPhysicallyCompacted(through: revision) {
                     loop.eventLoop.execute { answer.complete(.skipped) }
                 }
-            case .failure, .skipped: call.answer(result)
+            case .failure, .entered, .skipped: call.answer(result)
             }
         }
     }

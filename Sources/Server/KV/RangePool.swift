@@ -62,11 +62,19 @@ extension ServerContext {
         } catch {
             return completion(.failure(error))
         }
+        readOffLoop(body, completion: completion)
+    }
+
+    /// Reads on a pool thread. `completion` runs on the calling event loop.
+    func readOffLoop<Value: Sendable>(
+        _ body: @escaping @Sendable (Snapshot) throws -> Value,
+        completion: @escaping (Result<Value, EtcdError>) -> Void
+    ) {
         let value = LateBound<Box<Value>>()
         let answer = PendingProposal(on: .here) { result in
             switch result {
             case .failure(let error): completion(.failure(error))
-            case .response, .skipped:
+            case .response, .entered, .skipped:
                 guard let box = value.value else { preconditionFailure("a read that succeeded has a value") }
                 completion(.success(box.value))
             }

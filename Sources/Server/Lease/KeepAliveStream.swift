@@ -7,9 +7,7 @@ import Vocabulary
 /// One LeaseKeepAlive stream: an answer a request, in order.
 ///
 /// Isolation: the event loop of its call.
-final class KeepAliveStream: OpenEndedCall {
-    private let call: ServerCall
-    private let loop: ServerLoop
+final class KeepAliveStream: OpenStream {
     private let context: ServerContext
     /// Answers not yet sent because an earlier one waits for a revoke to be applied; bounded by `maximumWaiting`.
     private var waiting: [Etcdserverpb_LeaseKeepAliveResponse?] = []
@@ -18,36 +16,18 @@ final class KeepAliveStream: OpenEndedCall {
     private static let maximumWaiting = 10_000
 
     init(call: ServerCall, context: ServerContext) {
-        self.call = call
         self.context = context
-        loop = .here
+        super.init(call: call)
     }
 
-    func start() {
-        loop.track(self)
-        call.onMessage = { self.receive($0) }
-        call.onHalfClose = {
-            self.isHalfClosed = true
-            self.flush()
-        }
-        call.onRoom = { self.call.isReadingPaused = false }
-        call.onCancel = { _ in self.release() }
+    override func requestsEnded() {
+        isHalfClosed = true
+        flush()
     }
 
-    private func release() {
-        loop.untrack(self)
-        call.onMessage = nil
-        call.onHalfClose = nil
-        call.onRoom = nil
-        call.onCancel = nil
-    }
+    override func roomIsFree() { call.isReadingPaused = false }
 
-    func end(_ status: GRPCStatus) {
-        release()
-        call.finish(status)
-    }
-
-    private func receive(_ message: [UInt8]) {
+    override func receive(_ message: [UInt8]) {
         let request: Etcdserverpb_LeaseKeepAliveRequest
         do {
             request = try Etcdserverpb_LeaseKeepAliveRequest(serializedBytes: message)
@@ -77,7 +57,7 @@ final class KeepAliveStream: OpenEndedCall {
     private func awaitRevoke(of id: LeaseID, _ response: Etcdserverpb_LeaseKeepAliveResponse) {
         let ticket = firstTicket + waiting.count
         waiting.append(nil)
-        context.propose(.leaseRevoke, LeaseIDRequestView(id: id).encoded()) { _ in
+        context.propose(.leaseExpire, LeaseExpiryView.encoded(id: id, at: ServerContext.wallClock())) { _ in
             guard self.call.isActive else { return }
             self.waiting[ticket - self.firstTicket] = response
             self.flush()

@@ -20,6 +20,8 @@ package struct LeaseClock: Sendable {
         /// Instant of this lease's one live wake-up; a wake-up at any other instant is stale.
         /// Until the lease is reported, `wakeUp <= expiry`: the clock may look early, never late.
         var wakeUp: MonotonicInstant
+        /// Its time does not run: the owner waits in an open call.
+        var isSuspended = false
     }
     private struct WakeUp: Comparable {
         let instant: MonotonicInstant
@@ -49,14 +51,30 @@ package struct LeaseClock: Sendable {
     /// - Throws: `.notFound`, also for a lease past its expiry. Its revoke may already be in the log, and a client
     ///   told "renewed" must not lose its keys a moment later.
     package mutating func renew(_ id: LeaseID, now: MonotonicInstant) throws(LeaseClockError) -> Duration {
-        guard let lease = leases[id], lease.expiry > now else { throw .notFound(id) }
+        guard let lease = leases[id], lease.isSuspended || lease.expiry > now else { throw .notFound(id) }
         leases[id]?.expiry = now + lease.timeToLive
         return lease.timeToLive
     }
 
+    /// Stops a lease's time until `resume`; harmless for a lease that is not known or past its expiry.
+    package mutating func suspend(_ id: LeaseID, now: MonotonicInstant) {
+        guard let lease = leases[id], lease.expiry > now else { return }
+        leases[id]?.isSuspended = true
+    }
+
+    /// Lets a suspended lease's time run again, from its full time to live; does nothing to another.
+    ///
+    /// - Throws: `.notFound`, also for a lease past its expiry.
+    package mutating func resume(_ id: LeaseID, now: MonotonicInstant) throws(LeaseClockError) {
+        guard let lease = leases[id], lease.isSuspended || lease.expiry > now else { throw .notFound(id) }
+        guard lease.isSuspended else { return }
+        leases[id]?.isSuspended = false
+        leases[id]?.expiry = now + lease.timeToLive
+    }
+
     /// What is left of a lease, never less than zero; nil when it is not known.
     package func remaining(_ id: LeaseID, now: MonotonicInstant) -> Duration? {
-        leases[id].map { max(.zero, $0.expiry - now) }
+        leases[id].map { $0.isSuspended ? $0.timeToLive : max(.zero, $0.expiry - now) }
     }
 
     /// Forgets a lease whose revoke was applied; harmless when repeated, as a retried revoke is applied twice.
@@ -79,9 +97,10 @@ package struct LeaseClock: Sendable {
         while due.count < limit, let first = wakeUps.min, first.instant <= now {
             wakeUps.removeMin()
             guard let lease = leases[first.id], lease.wakeUp == first.instant else { continue }
-            let isDue = lease.expiry <= now
+            let isDue = !lease.isSuspended && lease.expiry <= now
             if isDue { due.append(first.id) }
-            let next = isDue ? now + retryInterval : lease.expiry
+            // A suspended lease is looked at again no later than it could fall due if it were resumed now.
+            let next = isDue ? now + retryInterval : lease.isSuspended ? now + lease.timeToLive : lease.expiry
             leases[first.id]?.wakeUp = next
             wakeUps.insert(WakeUp(instant: next, id: first.id))
         }

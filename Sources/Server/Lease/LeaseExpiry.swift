@@ -20,7 +20,7 @@ struct LeaseExpiry {
             guard context.log.status.isLeader else { return }
             for id in context.keeper.collectDue(limit: Self.revokesPerLook) {
                 // Lost proposals are made again by the clock; a lease revoked meanwhile answers "not found".
-                context.propose(.leaseRevoke, LeaseIDRequestView(id: id).encoded()) { _ in }
+                context.propose(.leaseExpire, LeaseExpiryView.encoded(id: id, at: ServerContext.wallClock())) { _ in }
             }
         }
     }

@@ -23,47 +23,63 @@ struct ElectionService: Sendable {
     private func campaign(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3electionpb_CampaignRequest.self, request, call) else { return }
         context.withSessionLease(decoded.lease, call) { lease in
-            let wait = QueueWait(queue: LeaseQueue(name: [UInt8](decoded.name)), call: call, context: context)
-            wait.enter(lease: lease, value: [UInt8](decoded.value)) { result in
-                switch result {
-                case .failure(let error): end(call, error)
-                case .success(let entered): campaignEntered(call, decoded, lease, wait, entered)
+            let wait = PlaceWait(call: call, origin: .etcd, context: context)
+            let request = AcquireView.encoded(
+                name: [UInt8](decoded.name), timeToLive: 0, lease: LeaseID(lease), waitMilliseconds: nil, owner: [],
+                at: ServerContext.wallClock(), origin: .etcd, value: [UInt8](decoded.value))
+            let campaign = Campaign(call: call, request: decoded)
+            wait.start(request, patience: nil) { place in
+                // In line already with another value: the new one is proclaimed, before waiting on.
+                guard let earlier = place.earlierValue, earlier != [UInt8](decoded.value) else { return }
+                campaign.isProclaimed = false
+                update(campaign.leaderKey(place), value: [UInt8](decoded.value)) { result in
+                    campaign.isProclaimed = true
+                    switch result {
+                    case .success: if let elected = campaign.elected { answer(campaign, elected) }
+                    case .failure(let error):
+                        wait.abandon()
+                        end(call, error)
+                    }
+                }
+            } _: { outcome in
+                switch outcome {
+                case .holds(let place, _):
+                    campaign.elected = place
+                    if campaign.isProclaimed { answer(campaign, place) }
+                case .late, .failed(.leaseEndedWhileWaiting), .failed(.placeRemoved): end(call, .electionNotLeader)
+                case .failed(let error): end(call, error)
                 }
             }
         }
     }
 
-    private func campaignEntered(
-        _ call: ServerCall, _ request: V3electionpb_CampaignRequest, _ lease: Int64, _ wait: QueueWait,
-        _ entered: QueueWait.Entered
-    ) {
-        var key = V3electionpb_LeaderKey()
-        key.name = request.name
-        key.key = Data(entered.key)
-        key.rev = entered.createRevision.value
-        key.lease = lease
-        let waitForTurn = {
-            wait.waitForTurn { result in
-                switch result {
-                case .failure(let error): end(call, error)
-                case .success:
-                    var response = V3electionpb_CampaignResponse()
-                    response.header = entered.header
-                    response.leader = key
-                    call.respond(response)
-                }
-            }
+    /// One Campaign call: it is answered when its place leads and its value stands.
+    private final class Campaign {
+        let call: ServerCall
+        let request: V3electionpb_CampaignRequest
+        var isProclaimed = true
+        var elected: EnteredPlace?
+
+        init(call: ServerCall, request: V3electionpb_CampaignRequest) {
+            self.call = call
+            self.request = request
         }
-        // In line already with another value: the new one is proclaimed before waiting on.
-        guard let earlier = entered.earlierValue, earlier != [UInt8](request.value) else { return waitForTurn() }
-        update(key, value: [UInt8](request.value)) { result in
-            switch result {
-            case .success: waitForTurn()
-            case .failure(let error):
-                wait.abandon()
-                end(call, error)
-            }
+
+        func leaderKey(_ place: EnteredPlace) -> V3electionpb_LeaderKey {
+            var key = V3electionpb_LeaderKey()
+            key.name = request.name
+            key.key = Data(place.key)
+            key.rev = place.token.value
+            key.lease = place.lease.value
+            return key
         }
+    }
+
+    private func answer(_ campaign: Campaign, _ place: EnteredPlace) {
+        var response = V3electionpb_CampaignResponse()
+        response.header = context.header(revision: place.revision)
+        response.leader = campaign.leaderKey(place)
+        campaign.call.respond(response)
     }
 
     private func end(_ call: ServerCall, _ error: EtcdError) {

@@ -9,52 +9,33 @@ import Vocabulary
 /// A client that does not keep up skips to the newest state; nothing queues up for it.
 ///
 /// Isolation: the event loop of its call.
-final class LeaderStream: OpenEndedCall {
-    private let call: ServerCall
+final class LeaderStream: OpenStream {
     private let context: ServerContext
-    private let loop: ServerLoop
     private var queue: LeaseQueue?
     private var watcher: Watcher?
     /// Something changed while the stream had no room.
     private var isStale = false
 
     init(call: ServerCall, context: ServerContext) {
-        self.call = call
         self.context = context
-        loop = .here
+        super.init(call: call)
     }
 
-    func start() {
-        loop.track(self)
-        call.onMessage = { self.receive($0) }
-        call.onHalfClose = {
-            if self.queue == nil { self.end(.missingRequest) }
-        }
-        call.onRoom = {
-            guard self.isStale else { return }
-            self.isStale = false
-            self.follow()
-        }
-        call.onCancel = { _ in self.close() }
+    override func requestsEnded() {
+        if queue == nil { end(.missingRequest) }
     }
 
-    private func close() {
-        loop.untrack(self)
-        stopWatching()
-        call.onMessage = nil
-        call.onHalfClose = nil
-        call.onRoom = nil
-        call.onCancel = nil
+    override func roomIsFree() {
+        guard isStale else { return }
+        isStale = false
+        follow()
     }
 
-    func end(_ status: GRPCStatus) {
-        close()
-        call.finish(status)
-    }
+    override func closed() { stopWatching() }
 
     private func end(_ error: EtcdError) { end(GRPCStatus(error.asUnknown)) }
 
-    private func receive(_ message: [UInt8]) {
+    override func receive(_ message: [UInt8]) {
         guard queue == nil else { return }
         do {
             let request = try V3electionpb_LeaderRequest(serializedBytes: message)

@@ -16,25 +16,10 @@ struct LeaseQueue {
         range = KeyRange(key: prefix, end: name + [UInt8(ascii: "/") + 1])
     }
 
-    /// The key a lease stands in line with.
-    func key(of lease: Int64) -> [UInt8] { prefix + Array(LeaseID(lease).description.utf8) }
-
     /// A place in line as the store has it.
     struct Place {
         let key: [UInt8]
         let createRevision: Revision
-    }
-
-    /// The one right before `revision` in line; nil when `revision` is at the head.
-    func predecessor(of revision: Revision, in snapshot: Snapshot) throws -> Place? {
-        var found: Place?
-        try snapshot.forEachKey(in: range, at: snapshot.revision) { key, record in
-            guard record.createRevision < revision else { return .next }
-            if let best = found, best.createRevision >= record.createRevision { return .next }
-            found = Place(key: [UInt8](key), createRevision: record.createRevision)
-            return .next
-        }
-        return found
     }
 
     /// The head of the line with its encoded `mvccpb.KeyValue`; nil when nobody stands in it.

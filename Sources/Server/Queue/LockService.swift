@@ -17,30 +17,23 @@ struct LockService: Sendable {
     private func lock(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3lockpb_LockRequest.self, request, call) else { return }
         context.withSessionLease(decoded.lease, call) { lease in
-            let wait = QueueWait(queue: LeaseQueue(name: [UInt8](decoded.name)), call: call, context: context)
-            wait.enter(lease: lease, value: []) { result in
-                switch result {
-                case .failure(let error): end(call, .failure(error))
-                case .success(let entered):
-                    wait.waitForTurn { end(call, granted(entered, wait, $0)) }
-                }
-            }
+            let wait = PlaceWait(call: call, origin: .etcd, context: context)
+            let request = AcquireView.encoded(
+                name: [UInt8](decoded.name), timeToLive: 0, lease: LeaseID(lease), waitMilliseconds: nil, owner: [],
+                at: ServerContext.wallClock(), origin: .etcd, value: [])
+            wait.start(request, patience: nil) { end(call, granted($0)) }
         }
     }
 
-    /// A lock is held only if the caller's key is still there at the moment of granting.
-    private func granted(
-        _ entered: QueueWait.Entered, _ wait: QueueWait, _ turn: Result<Etcdserverpb_ResponseHeader, EtcdError>
-    ) -> Result<V3lockpb_LockResponse, EtcdError> {
-        do {
-            let header = try turn.get()
-            guard try wait.isStillInLine() else { return .failure(.sessionExpired) }
+    private func granted(_ outcome: PlaceWait.Outcome) -> Result<V3lockpb_LockResponse, EtcdError> {
+        switch outcome {
+        case .holds(let place, let revision):
             var response = V3lockpb_LockResponse()
-            response.header = header
-            response.key = Data(entered.key)
+            response.header = context.header(revision: revision)
+            response.key = Data(place.key)
             return .success(response)
-        } catch {
-            return .failure(error)
+        case .late, .failed(.leaseEndedWhileWaiting), .failed(.placeRemoved): return .failure(.sessionExpired)
+        case .failed(let error): return .failure(error)
         }
     }
 

@@ -1,0 +1,190 @@
+import EtcdAPI
+import GRPCTransport
+import NIOCore
+import StateMachine
+import SwiftProtobuf
+import Vocabulary
+
+/// One caller's way through a line: enters it, waits for its turn, then is told. Acquire, campaign and etcd's Lock and
+/// Election services are all this.
+///
+/// The log thread tells each waiter of its own turn; nobody else is woken.
+///
+/// Isolation: the event loop it was made on.
+final class PlaceWait: OpenEndedCall {
+    /// How a wait ends.
+    enum Outcome {
+        /// The place holds. The revision is that of the entry that made it hold.
+        case holds(EnteredPlace, at: Revision)
+        /// It did not hold in time and is not in line any more; nothing was entered if it was to hold at once.
+        case late(EnteredPlace)
+        case failed(EtcdError)
+    }
+
+    private let context: ServerContext
+    private let call: ServerCall
+    private let loop: ServerLoop
+    private let origin: AcquireView.Origin
+    private let began = LeaseKeeper.now()
+    private var place: EnteredPlace?
+    private var isWaiting = false
+    private var isAbandoned = false
+    private var timer: Scheduled<Void>?
+    /// Called once; nil afterwards.
+    private var completion: ((Outcome) -> Void)?
+
+    /// The wait ends with `call`, whatever ends that.
+    init(call: ServerCall, origin: AcquireView.Origin, context: ServerContext) {
+        self.call = call
+        self.origin = origin
+        self.context = context
+        loop = .here
+    }
+
+    /// Time since the wait was asked for.
+    var waited: Duration { LeaseKeeper.now() - began }
+
+    /// Proposes the request and waits.
+    ///
+    /// - Parameters:
+    ///   - payload: what `lockAcquire` carries.
+    ///   - patience: longest wait; nil is without bound.
+    ///   - onEntered: called when the place is in line, and before it is told to hold.
+    func start(
+        _ payload: [UInt8], patience: TimeAmount?, onEntered: @escaping (EnteredPlace) -> Void = { _ in },
+        _ completion: @escaping (Outcome) -> Void
+    ) {
+        self.completion = completion
+        do throws(EtcdError) {
+            try context.quota.admit(RequestCheck.placeQuotaCost(payload.count), context)
+            guard payload.count <= context.limits.maxRequestBytes else { throw .requestTooLarge }
+        } catch {
+            return finish(.failed(error))
+        }
+        loop.track(self)
+        call.onCancel = { _ in self.abandon() }
+        context.propose(.lockAcquire, payload) { result in
+            switch result {
+            case .entered(let place): self.entered(place, patience, onEntered)
+            case .failure(let error): self.finish(.failed(error))
+            case .response, .skipped: preconditionFailure("an acquire is answered with a place")
+            }
+        }
+    }
+
+    private func entered(_ place: EnteredPlace, _ patience: TimeAmount?, _ onEntered: (EnteredPlace) -> Void) {
+        guard place.holder == nil else { return finish(.late(place)) }
+        self.place = place
+        if isAbandoned { return leave() }
+        onEntered(place)
+        guard !isAbandoned, completion != nil else { return }
+        if place.holds { return granted(at: place.revision) }
+        isWaiting = true
+        loop.lines.add(self, token: place.token)
+        // Whoever waits in an open call is alive: a lease that was granted with the place begins with its turn.
+        if place.ownsLease { context.keeper.suspend(place.lease) }
+        guard let patience else { return }
+        timer = loop.eventLoop.assumeIsolated().scheduleTask(in: patience) { self.patienceEnded() }
+    }
+
+    /// What the log thread says of this place.
+    func happened(_ event: LineEvent) {
+        guard isWaiting, let place else { return }
+        switch event.kind {
+        case .acquired: granted(at: event.revision)
+        case .expired: finish(.failed(.leaseEndedWhileWaiting))
+        case .broken:
+            let broken = try? Berth_V1_Event(serializedBytes: event.encoded)
+            finish(.failed(.placeBroken(by: broken?.by ?? "", reason: broken?.reason ?? "")))
+        case .released, .gaveUp:
+            finish(.failed(context.leaseTable.exists(place.lease) ? .placeRemoved : .leaseEndedWhileWaiting))
+        case .queued, .proclaimed, .moved: break
+        }
+    }
+
+    /// A place holds only with a lease that lives at this moment; one whose time is up ends with it, and is told then.
+    private func granted(at revision: Revision) {
+        guard let place else { return }
+        guard context.keeper.resume(place.lease) else {
+            guard !isWaiting else { return }
+            isWaiting = true
+            return loop.lines.add(self, token: place.token)
+        }
+        finish(.holds(place, at: revision))
+    }
+
+    private func patienceEnded() {
+        guard isWaiting, let place else { return }
+        stopWaiting()
+        letRun()
+        context.propose(.lockRelease, release(place)) { result in
+            switch result {
+            case .failure(let error): self.finish(.failed(error))
+            case .response, .entered, .skipped: self.finish(.late(place))
+            }
+        }
+    }
+
+    private func release(_ place: EnteredPlace) -> [UInt8] {
+        ReleaseView.encoded(key: place.key, token: place.token, at: ServerContext.wallClock())
+    }
+
+    /// The lease's time runs again: should the release be lost, the place ends with it.
+    private func letRun() {
+        if let place, place.ownsLease { _ = context.keeper.resume(place.lease) }
+    }
+
+    private func stopWaiting() {
+        timer?.cancel()
+        timer = nil
+        guard isWaiting, let place else { return }
+        isWaiting = false
+        loop.lines.remove(self, token: place.token)
+    }
+
+    private func finish(_ outcome: Outcome) {
+        stopWaiting()
+        loop.untrack(self)
+        call.onCancel = nil
+        let completion = completion
+        self.completion = nil
+        completion?(outcome)
+    }
+
+    // MARK: - Giving up
+
+    /// The server stops. A place of `berth.v1` stays, to be found again by the same request after the restart.
+    func end(_ status: GRPCStatus) {
+        if origin == .etcd {
+            abandon()
+        } else {
+            stopWaiting()
+            letRun()
+            isAbandoned = true
+            completion = nil
+            loop.untrack(self)
+            call.onCancel = nil
+        }
+        call.fail(status)
+    }
+
+    /// Leaves the line at once: the caller was cancelled, timed out or disconnected.
+    func abandon() {
+        guard !isAbandoned, completion != nil else { return }
+        isAbandoned = true
+        stopWaiting()
+        letRun()
+        completion = nil
+        loop.untrack(self)
+        call.onCancel = nil
+        // Not entered yet: the entry's answer leaves then.
+        if place != nil { leave() }
+    }
+
+    /// Gives up the place, if it is this call's: one that the lease had before and that holds, or that etcd's services
+    /// found, is another's.
+    private func leave() {
+        guard let place, place.isNew || origin != .etcd && !place.holds else { return }
+        context.propose(.lockRelease, release(place)) { _ in }
+    }
+}

@@ -1,0 +1,88 @@
+import EtcdAPI
+import Store
+import Vocabulary
+
+/// All lines, and the guards of those that are held. Rebuilt from the store at start, then kept by apply.
+///
+/// Isolation: the log thread.
+struct LineTable {
+    private var lines: [[UInt8]: LockLine] = [:]
+    /// The same by name, for lists.
+    private var ordered = IntervalTree<LockLine>()
+    var guards = GuardIndex()
+
+    subscript(name: [UInt8]) -> LockLine? { lines[name] }
+
+    /// The line with a name, made if need be.
+    mutating func line(named name: [UInt8]) -> LockLine {
+        if let line = lines[name] { return line }
+        let line = LockLine(name: name)
+        lines[name] = line
+        ordered.insert(line, at: KeyRange(key: name, end: []))
+        return line
+    }
+
+    /// Lets a place in; tells whether it holds.
+    mutating func enter(_ place: LockPlace, _ line: LockLine) -> Bool {
+        if place.terms.isProtected { guards.protect(place, of: line) }
+        let holds = line.enter(place)
+        if holds { guards.add(place.terms.guards, of: line) }
+        return holds
+    }
+
+    /// Takes a place out; tells how many stood before it, and who holds now that did not before.
+    mutating func remove(_ place: LockPlace, _ line: LockLine) -> (ahead: Int, granted: [LockPlace]) {
+        if place.terms.isProtected { guards.unprotect(place) }
+        if place.holds { guards.remove(place.terms.guards, of: line) }
+        let (ahead, granted) = line.remove(place)
+        for next in granted { guards.add(next.terms.guards, of: line) }
+        if line.count == 0 {
+            lines[line.name] = nil
+            ordered.remove(KeyRange(key: line.name, end: []))
+        }
+        return (ahead, granted)
+    }
+
+    /// Visits the lines in order of their names, from `start` on.
+    func forEach(from start: [UInt8], _ visit: (LockLine) -> Visit) { ordered.forEach(from: start, visit) }
+
+    /// The places there are, from the keys that hang on leases.
+    static func load(from store: Store, _ leases: LeaseTable) throws(StoreError) -> LineTable {
+        var found: [(name: [UInt8], key: [UInt8], lease: LeaseID, entered: LeaseTable.Attachment)] = []
+        leases.forEachAttachment { key, lease, attachment in
+            let nameCount = key.withUnsafeBytes { QueueKey.nameCount(of: $0, lease: lease) }
+            if let nameCount { found.append((Array(key.prefix(nameCount)), key, lease, attachment)) }
+        }
+        found.sort { $0.entered < $1.entered }
+        var records: [Revision: PlaceRecord] = [:]
+        try visitRecords(of: store, in: .places) { (_, value) throws(StoreError) in
+            let record = try PlaceRecord(value)
+            records[record.token] = record
+        }
+        var table = LineTable()
+        do {
+            try store.withSnapshot { snapshot in
+                for place in found {
+                    let stored = try place.key.withUnsafeBytes {
+                        try snapshot.record(of: $0, at: snapshot.revision)
+                    }
+                    guard let stored else {
+                        throw StoreError.corrupt(
+                            place: "lease_keys", detail: "lease \(place.lease) holds a key that is absent")
+                    }
+                    let record = records[stored.createRevision].flatMap { $0.key == place.key ? $0 : nil }
+                    let restored = LockPlace(
+                        key: place.key, token: stored.createRevision, lease: place.lease,
+                        terms: record?.terms ?? PlaceTerms(), entered: place.entered)
+                    restored.acquiredAt = record?.acquiredAt ?? 0
+                    _ = table.enter(restored, table.line(named: place.name))
+                }
+            }
+        } catch let error as StoreError {
+            throw error
+        } catch {
+            throw .corrupt(place: "places", detail: "\(error)")
+        }
+        return table
+    }
+}

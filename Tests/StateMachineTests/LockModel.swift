@@ -1,0 +1,99 @@
+import EtcdAPI
+import StateMachine
+import Store
+import Vocabulary
+
+/// Lines, holders and guards as plainly as they can be said: lists, looked through from the start each time.
+struct LockModel {
+    struct Place: Equatable {
+        var name: String
+        var lease: Int64
+        var token: Int64
+        var mode = LockMode.exclusive
+        var permits: Int64 = 0
+        var guards: [(key: String, end: String)] = []
+        var isProtected = false
+        var ownsLease = false
+
+        var key: String { "\(name)/\(String(lease, radix: 16))" }
+
+        static func == (a: Place, b: Place) -> Bool { a.key == b.key && a.token == b.token }
+    }
+
+    /// A change in a line, as events tell it.
+    struct Happening: Equatable {
+        var kind: LineEventKind
+        var token: Int64
+    }
+
+    var lines: [String: [Place]] = [:]
+    /// Plain keys, which no lease owns.
+    var keys: Set<String> = []
+    var leases: Set<Int64> = []
+
+    var places: [Place] { lines.values.flatMap { $0 } }
+
+    /// The longest compatible run at the head.
+    static func holders(_ line: [Place]) -> [Place] {
+        var holders: [Place] = []
+        for place in line {
+            guard let first = holders.first else {
+                holders.append(place)
+                continue
+            }
+            guard first.mode == place.mode else { break }
+            if place.mode == .exclusive { break }
+            if place.mode == .permit, holders.count >= place.permits { break }
+            holders.append(place)
+        }
+        return holders
+    }
+
+    func holders(_ name: String) -> [Place] { Self.holders(lines[name] ?? []) }
+
+    /// Whether a write of `key` is refused, given the places that are proven.
+    func refuses(_ key: String, _ proofs: [(key: String, token: Int64)] = []) -> Bool {
+        func isProven(_ place: Place) -> Bool { proofs.contains { $0.key == place.key && $0.token == place.token } }
+        if let own = places.first(where: { $0.key == key }), own.isProtected, !isProven(own) { return true }
+        return lines.keys.contains { name in
+            let holders = holders(name)
+            let isGuarded = holders.contains { place in
+                place.guards.contains { KeyRange(key: utf8($0.key), end: utf8($0.end)).contains(utf8(key)) }
+            }
+            return isGuarded && !holders.contains(where: isProven)
+        }
+    }
+
+    /// Whether a deletion of a range is refused.
+    func refuses(deleting range: KeyRange, _ proofs: [(key: String, token: Int64)] = []) -> Bool {
+        allKeys.contains { range.contains(utf8($0)) && refuses($0, proofs) }
+    }
+
+    var allKeys: Set<String> { keys.union(places.map(\.key)) }
+
+    mutating func enter(_ place: Place) -> [Happening] {
+        lines[place.name, default: []].append(place)
+        let holds = holders(place.name).contains(place)
+        return [Happening(kind: .queued, token: place.token)]
+            + (holds ? [Happening(kind: .acquired, token: place.token)] : [])
+    }
+
+    /// Takes a place out for a reason; nil means its owner's own will.
+    mutating func leave(_ place: Place, _ reason: LineEventKind? = nil) -> [Happening] {
+        let before = holders(place.name)
+        lines[place.name]?.removeAll { $0 == place }
+        if lines[place.name]?.isEmpty ?? false { lines[place.name] = nil }
+        let kind = reason ?? (before.contains(place) ? .released : .gaveUp)
+        let granted = holders(place.name).filter { !before.contains($0) }
+        return [Happening(kind: kind, token: place.token)]
+            + granted.map { Happening(kind: .acquired, token: $0.token) }
+    }
+
+    /// Ends a lease: its places go in the order of their keys' bytes.
+    mutating func endLease(_ lease: Int64, _ reason: LineEventKind? = nil) -> [Happening] {
+        leases.remove(lease)
+        let ending = places.filter { $0.lease == lease }
+            .sorted { utf8($0.key).lexicographicallyPrecedes(utf8($1.key)) }
+        return ending.flatMap { leave($0, reason) }
+    }
+}
