@@ -112,7 +112,13 @@ extension EtcdError {
 
     /// The lease has a place in this line already, entered on other terms.
     public static let placeDiffers = failedPrecondition(
-        "berth: this lease stands in this line already, with another mode or number of permits; use another lease")
+        """
+        berth: this lease stands in this line already, on other terms (mode, permits or guards, or through etcd's API); \
+        use another lease
+        """)
+    /// A write of a protected queue key that would take it from its lease, and its place out of the line.
+    public static let placeKeepsLease = failedPrecondition(
+        "berth: the key of a place in line keeps its lease; put it with ignore_lease, and give the place up with Release")
     /// The queue key exists and is no place in line.
     public static let placeTaken = failedPrecondition(
         "berth: the queue key exists without hanging on its lease; delete it, or use another lease")

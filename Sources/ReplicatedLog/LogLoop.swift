@@ -213,6 +213,8 @@ final class LogLoop {
                 turnIsDue: !machine.canSubmit)
             releasedCount = 0
             releasedBytes = 0
+            // What a work sees must be what readers see: no batch is open meanwhile.
+            if !intake.work.isEmpty { machine.closeBatch() }
             for work in intake.work { work() }
             guard case .running = phase, !staged.isEmpty else { return intake.stopRequested }
             while stagedNext < staged.count, machine.canSubmit, machine.applier.acceptsProposals {

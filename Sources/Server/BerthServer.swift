@@ -85,6 +85,9 @@ public final class BerthServer: Service {
 
     private func listen(_ member: Member, _ group: MultiThreadedEventLoopGroup) async throws -> [GRPCServer] {
         var configuration = ServerConfiguration()
+        // Whoever waits for a lock does so in an open call: a client that is cut off without a word must not stand in line
+        // for as long as gRPC's two hours.
+        configuration.keepaliveInterval = .seconds(30)
         configuration.maxRequestBytes = settings.maxRequestBytes + ServerSettings.messageOverhead
         let endpoints = HTTPEndpoints(context: member.context)
         var servers: [GRPCServer] = []

@@ -17,9 +17,9 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private let store: Store
     private let machine: StateMachine
     private let loops: [ServerLoop]
-    private let interest: WatchInterest
+    private let interest: LoopInterest
     /// Loops with followers of lines.
-    private let lineInterest: WatchInterest
+    private let lineInterest: LoopInterest
     private var routing = WaitRouting()
     private let leases: LeaseKeeper
     private let onFailure: @Sendable (String) -> Void
@@ -37,8 +37,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private var sealedIndex = RaftIndex.zero
 
     init(
-        store: Store, machine: StateMachine, loops: [ServerLoop], interest: WatchInterest,
-        lineInterest: WatchInterest, leases: LeaseKeeper, onFailure: @escaping @Sendable (String) -> Void
+        store: Store, machine: StateMachine, loops: [ServerLoop], interest: LoopInterest,
+        lineInterest: LoopInterest, leases: LeaseKeeper, onFailure: @escaping @Sendable (String) -> Void
     ) {
         self.store = store
         self.machine = machine
@@ -70,9 +70,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
             let proposal = unsafeDowncast(context, to: PendingProposal.self)
             switch result {
             case .entered(let place):
-                // One that holds already is heard of too, if its lease was there before: its time may be up.
-                guard place.holder == nil, !place.holds || !place.ownsLease else { break }
-                routing.waits(place.token, on: proposal.loop.number)
+                // One that holds already is heard of too: its lease's time may be up before the caller is told.
+                if place.holder == nil { routing.waits(place.key, on: proposal.loop.number) }
             case .failure(var error):
                 guard var lock = error.lock else { break }
                 lock.remainingMilliseconds = leases.remaining(lock.lease)?.milliseconds

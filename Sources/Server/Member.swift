@@ -71,8 +71,8 @@ struct Member: Sendable {
         _ boundLog: LateBound<ReplicatedLog>, _ onFailure: @escaping @Sendable (String) -> Void
     ) throws -> Member {
         let machine = try StateMachine(store: store, limits: settings.limits)
-        let interest = WatchInterest()
-        let lineInterest = WatchInterest()
+        let interest = LoopInterest()
+        let lineInterest = LoopInterest()
         let keeper = LeaseKeeper()
         let loops = group.makeIterator().enumerated().map { number, eventLoop in
             ServerLoop(

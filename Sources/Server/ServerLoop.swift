@@ -23,7 +23,7 @@ final class ServerLoop: @unchecked Sendable {
     /// The loop that runs the current thread.
     private static let current = ThreadSpecificVariable<ServerLoop>()
 
-    init(eventLoop: any EventLoop, number: Int, store: Store, interest: WatchInterest, lineInterest: WatchInterest) {
+    init(eventLoop: any EventLoop, number: Int, store: Store, interest: LoopInterest, lineInterest: LoopInterest) {
         self.eventLoop = eventLoop
         self.number = number
         lines = LineHub(number: number, interest: lineInterest)
@@ -104,7 +104,7 @@ struct ProposalAnswer: Sendable {
 ///
 /// A loop sets its bit, then reads the published revision and starts its watches there; the log thread publishes a
 /// revision, then reads the bits. Sequentially consistent, so a revision above the one read finds the bit set.
-final class WatchInterest: Sendable {
+final class LoopInterest: Sendable {
     private let bits = Atomic<UInt64>(0)
 
     /// Loops beyond the bits share the last one.

@@ -27,7 +27,7 @@ extension StateMachine {
     func applyPut(_ request: PutRequestView, _ term: RaftTerm) throws(RequestFailure) -> [UInt8] {
         try refuse { () throws(EtcdError) in try alarms.refuseWrite(thatGrows: true) }
         if request.lease != .none, !leases.exists(request.lease) { throw .refused(.leaseNotFound) }
-        try checkGuards(put: request.key)
+        try checkGuards(put: request)
         var changes = Changes(base: writer.currentRevision)
         var response = WireWriter(capacity: 48)
         let header = template.header(revision: changes.base.next, term: term)

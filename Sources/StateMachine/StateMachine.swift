@@ -4,7 +4,7 @@ public import Store
 public import Vocabulary
 
 /// Turns the log's entries into the store's state and the clients' answers. It owns what an entry means: revisions,
-/// transactions, leases and their keys, alarms. It must never read a clock, draw a random number or look at anything
+/// transactions, leases and their keys, who stands in which line, who holds and what that guards, alarms. It must never read a clock, draw a random number or look at anything
 /// but the entry and the store, because every member must reach the same bytes from the same entries; and it must
 /// never wait.
 ///
@@ -76,9 +76,13 @@ public final class StateMachine {
         let firstEvent = lineEvents.count
         do throws(RequestFailure) {
             let result = try apply(kind, request, term)
-            try storing { () throws(StoreError) in try storeLineEvents(since: firstEvent) }
+            try storing { () throws(StoreError) in
+                try grantTurns()
+                try storeLineEvents(since: firstEvent)
+            }
             return result
         } catch {
+            precondition(lineEvents.count == firstEvent, "what is refused has changed nothing")
             switch error {
             case .refused(let error): return .failure(error)
             case .store(let error): throw error

@@ -91,7 +91,7 @@ extension Flusher {
     /// Removes the oldest records of the history tables, one step of them; true when none is left to remove.
     private func trimHistories(below target: Revision) throws(StoreError) -> Bool {
         let transaction = try core.base.beginWrite()
-        let bound = Layout.historyKey(target)
+        let bound = target.recordKey
         var left = core.configuration.compactionStep
         do throws(StoreError) {
             for (table, tree) in zip(RecordTable.allCases, core.base.databases.records) where table.isHistory {

@@ -1,7 +1,5 @@
-/// Values filed under key ranges, found by a key inside them: a treap ordered by range, where each node knows the
-/// farthest end below it. A look-up costs O(log n) and one visit for each range that holds the key.
-///
-/// For ranges, not single keys: those are a dictionary's business.
+/// Values filed under key ranges, found by a key inside them, or walked through in order: a treap ordered by range, where
+/// each node knows the farthest end below it. A look-up costs O(log n) and one visit for each range that holds the key.
 package struct IntervalTree<Value> {
     private var root: Node?
     private var priorities = PriorityGenerator()
@@ -20,9 +18,9 @@ package struct IntervalTree<Value> {
     package mutating func remove(_ range: KeyRange) { root = Self.remove(range, from: root) }
 
     /// Calls `visit` with the value of every range that holds `key`, in order of the ranges.
-    package func forEach(holding key: UnsafeRawBufferPointer, _ visit: (Value) -> Void) {
+    package func forEach(holding key: UnsafeRawBufferPointer, _ visit: (Value) -> Visit) {
         var visited = 0
-        Self.stab(root, key, &visited, visit)
+        _ = Self.stab(root, key, &visited, visit)
     }
 
     /// Visits the values in order of their ranges, from the first range that begins at or after `start`.
@@ -43,7 +41,7 @@ package struct IntervalTree<Value> {
     /// Nodes a look-up touches: what it costs.
     package func nodesVisited(lookingFor key: UnsafeRawBufferPointer) -> Int {
         var visited = 0
-        Self.stab(root, key, &visited) { _ in }
+        _ = Self.stab(root, key, &visited) { _ in .next }
         return visited
     }
 
@@ -65,14 +63,14 @@ package struct IntervalTree<Value> {
 
         func update() {
             farthestEnd = range.isUnbounded ? nil : range.end
-            for child in [left, right] {
-                guard let child, let mine = farthestEnd else { continue }
-                guard let theirs = child.farthestEnd else {
-                    farthestEnd = nil
-                    continue
-                }
-                if compareKeys(theirs, mine) > 0 { farthestEnd = theirs }
-            }
+            if let left { extend(by: left) }
+            if let right { extend(by: right) }
+        }
+
+        private func extend(by child: Node) {
+            guard let mine = farthestEnd else { return }
+            guard let theirs = child.farthestEnd else { return farthestEnd = nil }
+            if compareKeys(theirs, mine) > 0 { farthestEnd = theirs }
         }
     }
 
@@ -138,16 +136,16 @@ package struct IntervalTree<Value> {
     }
 
     private static func stab(
-        _ tree: Node?, _ key: UnsafeRawBufferPointer, _ visited: inout Int, _ visit: (Value) -> Void
-    ) {
-        guard let tree else { return }
+        _ tree: Node?, _ key: UnsafeRawBufferPointer, _ visited: inout Int, _ visit: (Value) -> Visit
+    ) -> Visit {
+        guard let tree else { return .next }
         visited += 1
         // Nothing below ends after the key: nothing below can hold it.
-        if let farthest = tree.farthestEnd, compareKeys(farthest, key) <= 0 { return }
-        stab(tree.left, key, &visited, visit)
-        guard compareKeys(tree.range.key, key) <= 0 else { return }
-        if tree.range.contains(key) { visit(tree.value) }
-        stab(tree.right, key, &visited, visit)
+        if let farthest = tree.farthestEnd, compareKeys(farthest, key) <= 0 { return .next }
+        if case .stop = stab(tree.left, key, &visited, visit) { return .stop }
+        guard compareKeys(tree.range.key, key) <= 0 else { return .next }
+        if tree.range.contains(key), case .stop = visit(tree.value) { return .stop }
+        return stab(tree.right, key, &visited, visit)
     }
 }
 

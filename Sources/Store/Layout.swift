@@ -23,11 +23,6 @@ enum Layout {
         address.storeBytes(of: sub.bigEndian, toByteOffset: 8, as: UInt32.self)
     }
 
-    /// How the key of a history table's record begins.
-    static func historyKey(_ revision: Revision) -> [UInt8] {
-        withUnsafeBytes(of: UInt64(bitPattern: revision.value).bigEndian) { Array($0) }
-    }
-
     /// Reads a revision's key.
     @inline(__always)
     static func revision(of key: MDB_val, place: StaticString) throws(StoreError) -> (main: Revision, sub: UInt32) {

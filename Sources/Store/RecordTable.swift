@@ -1,3 +1,5 @@
+package import Vocabulary
+
 /// The small tables beside the keys. Their contents are the state machine's; the store keeps bytes.
 public enum RecordTable: UInt8, CaseIterable, Sendable {
     /// Leases.
@@ -36,4 +38,9 @@ public enum RecordTable: UInt8, CaseIterable, Sendable {
         case .lineEvents: "line_events"
         }
     }
+}
+
+extension Revision {
+    /// Eight bytes, big-endian: how the keys of a history table's records begin.
+    package var recordKey: [UInt8] { withUnsafeBytes(of: UInt64(bitPattern: value).bigEndian) { Array($0) } }
 }

@@ -34,7 +34,7 @@ extension Snapshot {
         for table in RecordTable.allCases {
             checksum.add([table.rawValue])
             // What compaction has still to take from a history is not part of the state.
-            let start = table.isHistory ? Layout.historyKey(compactedRevision) : []
+            let start = table.isHistory ? compactedRevision.recordKey : []
             try forEachRecord(table, from: start) { key, value in
                 checksum.add(UInt64(key.count))
                 checksum.add(key)

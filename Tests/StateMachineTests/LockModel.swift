@@ -51,10 +51,12 @@ struct LockModel {
 
     func holders(_ name: String) -> [Place] { Self.holders(lines[name] ?? []) }
 
-    /// Whether a write of `key` is refused, given the places that are proven.
-    func refuses(_ key: String, _ proofs: [(key: String, token: Int64)] = []) -> Bool {
+    /// Whether a write of `key` is refused, given the places that are proven. What is a place, or becomes one, is covered by
+    /// no guard.
+    func refuses(_ key: String, isPlace: Bool = false, _ proofs: [(key: String, token: Int64)] = []) -> Bool {
         func isProven(_ place: Place) -> Bool { proofs.contains { $0.key == place.key && $0.token == place.token } }
         if let own = places.first(where: { $0.key == key }), own.isProtected, !isProven(own) { return true }
+        guard !isPlace else { return false }
         return lines.keys.contains { name in
             let holders = holders(name)
             let isGuarded = holders.contains { place in
@@ -66,7 +68,9 @@ struct LockModel {
 
     /// Whether a deletion of a range is refused.
     func refuses(deleting range: KeyRange, _ proofs: [(key: String, token: Int64)] = []) -> Bool {
-        allKeys.contains { range.contains(utf8($0)) && refuses($0, proofs) }
+        allKeys.contains { key in
+            range.contains(utf8(key)) && refuses(key, isPlace: places.contains { $0.key == key }, proofs)
+        }
     }
 
     var allKeys: Set<String> { keys.union(places.map(\.key)) }
@@ -78,22 +82,32 @@ struct LockModel {
             + (holds ? [Happening(kind: .acquired, token: place.token)] : [])
     }
 
-    /// Takes a place out for a reason; nil means its owner's own will.
-    mutating func leave(_ place: Place, _ reason: LineEventKind? = nil) -> [Happening] {
-        let before = holders(place.name)
-        lines[place.name]?.removeAll { $0 == place }
-        if lines[place.name]?.isEmpty ?? false { lines[place.name] = nil }
-        let kind = reason ?? (before.contains(place) ? .released : .gaveUp)
-        let granted = holders(place.name).filter { !before.contains($0) }
-        return [Happening(kind: kind, token: place.token)]
-            + granted.map { Happening(kind: .acquired, token: $0.token) }
+    /// Takes places out at once, for a reason; nil means their owners' own will. Turns are granted when all are gone.
+    mutating func leave(_ leaving: [Place], _ reason: LineEventKind? = nil) -> [Happening] {
+        var before: [(name: String, holders: [Place])] = []
+        var happened: [Happening] = []
+        for place in leaving {
+            if !before.contains(where: { $0.name == place.name }) { before.append((place.name, holders(place.name))) }
+            let held = before.contains { $0.name == place.name && $0.holders.contains(place) }
+            happened.append(Happening(kind: reason ?? (held ? .released : .gaveUp), token: place.token))
+            lines[place.name]?.removeAll { $0 == place }
+            if lines[place.name]?.isEmpty ?? false { lines[place.name] = nil }
+        }
+        for (name, former) in before {
+            let granted = holders(name).filter { !former.contains($0) }
+            happened += granted.map { Happening(kind: .acquired, token: $0.token) }
+        }
+        return happened
     }
 
     /// Ends a lease: its places go in the order of their keys' bytes.
     mutating func endLease(_ lease: Int64, _ reason: LineEventKind? = nil) -> [Happening] {
         leases.remove(lease)
-        let ending = places.filter { $0.lease == lease }
-            .sorted { utf8($0.key).lexicographicallyPrecedes(utf8($1.key)) }
-        return ending.flatMap { leave($0, reason) }
+        return leave(inOrderOfKeys { $0.lease == lease }, reason)
+    }
+
+    /// The places that fit, as a walk over their keys meets them.
+    func inOrderOfKeys(_ fits: (Place) -> Bool) -> [Place] {
+        places.filter(fits).sorted { utf8($0.key).lexicographicallyPrecedes(utf8($1.key)) }
     }
 }

@@ -9,6 +9,8 @@ public struct ReleaseView {
     public private(set) var token = Revision.zero
     /// When, in milliseconds since 1970.
     public private(set) var at: Int64 = 0
+    /// Release only what was claimed so often: of a call that gives up. Nil is the owner's own will.
+    public private(set) var claim: Int64?
 
     /// Reads a message.
     public init(_ message: UnsafeRawBufferPointer) throws(WireError) {
@@ -18,17 +20,22 @@ public struct ReleaseView {
             case 1: key = try reader.bytes(of: field)
             case 2: token = Revision(try reader.int64(of: field))
             case 100: at = try reader.int64(of: field)
+            case 101: claim = try reader.int64(of: field)
             default: try reader.skip(field)
             }
         }
     }
 
     /// The command.
-    public static func encoded(key: [UInt8], token: Revision, at: Int64) -> [UInt8] {
+    public static func encoded(key: [UInt8], token: Revision, at: Int64, claim: Int64? = nil) -> [UInt8] {
         var writer = WireWriter(capacity: 32 + key.count)
         writer.bytesField(1, key)
         writer.int64Field(2, token.value)
         writer.int64Field(100, at)
+        if let claim {
+            writer.tag(101, .varint)
+            writer.varint(UInt64(bitPattern: claim))
+        }
         return writer.bytes
     }
 }

@@ -20,8 +20,9 @@ package struct LeaseClock: Sendable {
         /// Instant of this lease's one live wake-up; a wake-up at any other instant is stale.
         /// Until the lease is reported, `wakeUp <= expiry`: the clock may look early, never late.
         var wakeUp: MonotonicInstant
-        /// Its time does not run: the owner waits in an open call.
-        var isSuspended = false
+        /// Open calls in which the owner waits: while there are any, the lease's time does not run.
+        var suspensions = 0
+        var isSuspended: Bool { suspensions > 0 }
     }
     private struct WakeUp: Comparable {
         let instant: MonotonicInstant
@@ -56,19 +57,18 @@ package struct LeaseClock: Sendable {
         return lease.timeToLive
     }
 
-    /// Stops a lease's time until `resume`; harmless for a lease that is not known or past its expiry.
-    package mutating func suspend(_ id: LeaseID, now: MonotonicInstant) {
-        guard let lease = leases[id], lease.expiry > now else { return }
-        leases[id]?.isSuspended = true
+    /// Stops a lease's time until `resume`, which must follow once for each; tells whether it did. Not for a lease that is
+    /// not known or past its expiry.
+    package mutating func suspend(_ id: LeaseID, now: MonotonicInstant) -> Bool {
+        guard let lease = leases[id], lease.isSuspended || lease.expiry > now else { return false }
+        leases[id]?.suspensions += 1
+        return true
     }
 
-    /// Lets a suspended lease's time run again, from its full time to live; does nothing to another.
-    ///
-    /// - Throws: `.notFound`, also for a lease past its expiry.
-    package mutating func resume(_ id: LeaseID, now: MonotonicInstant) throws(LeaseClockError) {
-        guard let lease = leases[id], lease.isSuspended || lease.expiry > now else { throw .notFound(id) }
-        guard lease.isSuspended else { return }
-        leases[id]?.isSuspended = false
+    /// Undoes one `suspend`; after the last the lease's time runs again, from its full time to live.
+    package mutating func resume(_ id: LeaseID, now: MonotonicInstant) {
+        guard let lease = leases[id], lease.isSuspended else { return }
+        leases[id]?.suspensions -= 1
         leases[id]?.expiry = now + lease.timeToLive
     }
 
@@ -85,9 +85,14 @@ package struct LeaseClock: Sendable {
         wakeUps = Heap(leases.map { WakeUp(instant: $1.wakeUp, id: $0) })
     }
 
-    /// All leases, those with the least time left first.
+    /// All leases, those with the least time left first, those whose time does not run last.
     package func byExpiry() -> [LeaseID] {
-        leases.sorted { ($0.value.expiry, $0.key) < ($1.value.expiry, $1.key) }.map(\.key)
+        leases.sorted {
+            ($0.value.isSuspended ? 1 : 0, $0.value.expiry, $0.key) < (
+                $1.value.isSuspended ? 1 : 0, $1.value.expiry, $1.key
+            )
+        }
+        .map(\.key)
     }
 
     /// Reports up to `limit` leases to propose revoking, and again after the retry interval while they remain,

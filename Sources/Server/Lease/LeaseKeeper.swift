@@ -61,20 +61,11 @@ final class LeaseKeeper: Sendable {
         }
     }
 
-    /// Stops a lease's time: its owner waits in an open call.
-    func suspend(_ id: LeaseID) { clock.withLock { $0.suspend(id, now: Self.now()) } }
+    /// Stops a lease's time: its owner waits in an open call. Tells whether it did; then `resume` must follow.
+    func suspend(_ id: LeaseID) -> Bool { clock.withLock { $0.suspend(id, now: Self.now()) } }
 
-    /// Whether a lease lives. If its time was stopped, it runs again from the full time to live.
-    func resume(_ id: LeaseID) -> Bool {
-        clock.withLock { clock in
-            do throws(LeaseClockError) {
-                try clock.resume(id, now: Self.now())
-                return true
-            } catch {
-                return false
-            }
-        }
-    }
+    /// Undoes one `suspend`.
+    func resume(_ id: LeaseID) { clock.withLock { $0.resume(id, now: Self.now()) } }
 
     /// What is left of a lease; nil when it is not known.
     func remaining(_ id: LeaseID) -> Duration? { clock.withLock { $0.remaining(id, now: Self.now()) } }

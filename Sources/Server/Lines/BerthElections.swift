@@ -16,7 +16,7 @@ struct BerthElections: Sendable {
         table.unary("/berth.v1.Elections/Proclaim") { proclaim($0, $1) }
         table.unary("/berth.v1.Elections/Leader") { leader($0, $1) }
         table.unary("/berth.v1.Elections/Resign") { resign($0, $1) }
-        table.streaming("/berth.v1.Elections/Observe") { LeadershipStream(call: $0, context: context).start() }
+        table.streaming("/berth.v1.Elections/Observe") { observe($0) }
     }
 
     private func campaign(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
@@ -116,15 +116,47 @@ struct BerthElections: Sendable {
         context.ask {
             $0.report(line: name, limit: 1)
         } _: { result in
-            switch result {
-            case .success(let report):
+            do throws(EtcdError) {
+                let report = try result.get()
                 var response = Berth_V1_LeaderResponse()
                 response.header = context.header(revision: report.revision)
-                if let first = report.places.first { response.leader = context.place(first) }
+                if let first = report.places.first {
+                    response.leader = try context.place(first)
+                    response.leader.value = Data(
+                        try context.value(of: first.record.key, at: report.revision) ?? [])
+                }
                 call.respond(response)
-            case .failure(let error): call.fail(error)
+            } catch {
+                call.fail(error)
             }
         }
+    }
+
+    private func observe(_ call: ServerCall) {
+        var name = Data()
+        LeadershipStream(call: call, context: context) { message in
+            let request = try Berth_V1_ElectionObserveRequest(serializedBytes: message)
+            name = request.name
+            try checkName([UInt8](request.name))
+            guard request.startRevision >= 0 else {
+                throw EtcdError.invalidLockRequest("start_revision is \(request.startRevision); expected 0 or more")
+            }
+            return ([UInt8](request.name), Revision(request.startRevision))
+        } answer: { (leader, revision) throws(EtcdError) in
+            var response = Berth_V1_ElectionObserveResponse()
+            response.header = context.header(revision: revision)
+            response.revision = revision.value
+            if let leader {
+                response.leader.name = name
+                response.leader.key = Data(leader.key)
+                response.leader.token = leader.token.value
+                response.leader.lease = leader.lease.value
+                response.leader.ttl = context.leaseTable.timeToLive(leader.lease) ?? 0
+                response.owner = leader.owner
+                response.value = Data(try context.value(of: leader.key, at: revision) ?? [])
+            }
+            return try EtcdError.encoding { try response.serializedBytes() }
+        }.start()
     }
 
     private func resign(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {

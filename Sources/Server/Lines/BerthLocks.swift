@@ -109,10 +109,10 @@ struct BerthLocks: Sendable {
         context.ask {
             $0.report(line: name, limit: limit)
         } _: { result in
-            end(call, result) { report in
+            tell(call, result) { (context, report) throws(EtcdError) in
                 var response = Berth_V1_InspectResponse()
                 response.header = context.header(revision: report.revision)
-                response.places = report.places.map { context.place($0) }
+                for place in report.places { response.places.append(try context.place(place)) }
                 response.holders = Int64(report.holders)
                 response.waiters = Int64(report.waiters)
                 return response
@@ -129,20 +129,35 @@ struct BerthLocks: Sendable {
         context.ask {
             $0.reports(prefix: prefix, after: after, limit: limit, places: 1)
         } _: { result in
-            end(call, result) { found in
+            tell(call, result) { (context, found) throws(EtcdError) in
                 var response = Berth_V1_ListResponse()
-                response.header = context.header
+                response.header = context.header(revision: found.revision)
                 response.more = found.isMore
-                response.locks = found.lines.map { line in
+                for line in found.lines {
                     var summary = Berth_V1_LockSummary()
                     summary.name = Data(line.name)
                     summary.holders = Int64(line.holders)
                     summary.waiters = Int64(line.waiters)
-                    if let first = line.places.first { summary.first = context.place(first) }
-                    return summary
+                    if let first = line.places.first { summary.first = try context.place(first) }
+                    response.locks.append(summary)
                 }
                 return response
             }
+        }
+    }
+
+    /// Puts a long answer together off the event loop.
+    private func tell<Report: Sendable>(
+        _ call: ServerCall, _ result: Result<Report, EtcdError>,
+        _ response: @escaping @Sendable (ServerContext, Report) throws(EtcdError) -> some Message
+    ) {
+        switch result {
+        case .success(let report):
+            context.answer(call) { context throws(EtcdError) in
+                let response = try response(context, report)
+                return try EtcdError.encoding { try response.serializedBytes() }
+            }
+        case .failure(let error): call.fail(error)
         }
     }
 

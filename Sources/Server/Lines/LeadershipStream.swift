@@ -1,20 +1,42 @@
 import EtcdAPI
-import FoundationEssentials
 import GRPCTransport
 import StateMachine
+import Store
 import SwiftProtobuf
 import Vocabulary
 
-/// One `berth.v1.Elections/Observe` stream: every leader and every value in order, none left out.
+/// Who leads an election since a revision.
+struct LeaderAt {
+    let key: [UInt8]
+    let token: Revision
+    let lease: LeaseID
+    let owner: String
+}
+
+/// Follows an election for one stream: every leader and every value in order, none left out. etcd's Observe and
+/// `berth.v1`'s differ in what they ask and answer, which is given.
 ///
 /// Isolation: the event loop of its call.
 final class LeadershipStream: OpenStream {
+    /// What a client asked for: the election's name, and the revision to begin with; zero begins with who leads now.
+    typealias Question = (name: [UInt8], start: Revision)
+
     private let context: ServerContext
+    private let question: ([UInt8]) throws -> Question
+    private let answer: (LeaderAt?, Revision) throws(EtcdError) -> [UInt8]?
     private var hasRequest = false
     private var follower: LineFollower?
 
-    init(call: ServerCall, context: ServerContext) {
+    /// - Parameters:
+    ///   - question: reads the request.
+    ///   - answer: the message for a leader, or for nobody leading, since a revision; nil sends none.
+    init(
+        call: ServerCall, context: ServerContext, question: @escaping ([UInt8]) throws -> Question,
+        answer: @escaping (LeaderAt?, Revision) throws(EtcdError) -> [UInt8]?
+    ) {
         self.context = context
+        self.question = question
+        self.answer = answer
         super.init(call: call)
     }
 
@@ -33,13 +55,8 @@ final class LeadershipStream: OpenStream {
         guard !hasRequest else { return }
         hasRequest = true
         do {
-            let request = try Berth_V1_ElectionObserveRequest(serializedBytes: message)
-            let name = [UInt8](request.name)
-            try name.withUnsafeBytes { try RequestCheck.checkName($0) }
-            guard request.startRevision >= 0 else {
-                throw EtcdError.invalidLockRequest("start_revision is \(request.startRevision); expected 0 or more")
-            }
-            if request.startRevision > 0 { follow(name, from: Revision(request.startRevision)) } else { begin(name) }
+            let (name, start) = try question(message)
+            if start > .zero { follow(name, from: start) } else { begin(name) }
         } catch let error as EtcdError {
             end(GRPCStatus(error))
         } catch {
@@ -55,13 +72,7 @@ final class LeadershipStream: OpenStream {
             guard self.isOpen else { return }
             switch result {
             case .success(let report):
-                if let first = report.places.first {
-                    self.send(
-                        name, first.record.key, first.record.token, first.record.lease, owner: first.record.terms.owner,
-                        at: report.revision)
-                } else {
-                    self.sendNobody(at: report.revision)
-                }
+                self.tell(report.places.first.map { LeaderAt($0.record) }, since: report.revision)
                 self.follow(name, from: report.revision.next)
             case .failure(let error): self.end(GRPCStatus(error))
             }
@@ -73,50 +84,42 @@ final class LeadershipStream: OpenStream {
         let follower = LineFollower(
             from: revision, context: context, wants: { $0.name == name && $0.held },
             hasRoom: { self.call.hasRoom },
-            emit: { self.tell($0, $1) },
+            emit: { self.changed($0, $1) },
             onError: { self.end(GRPCStatus($0)) })
         self.follower = follower
         follower.start()
     }
 
     /// All that changed at one revision for those who hold: the last one to hold leads.
-    private func tell(_ revision: Revision, _ events: [LineEvent]) {
+    private func changed(_ revision: Revision, _ events: [LineEvent]) {
         guard let last = events.last(where: { $0.kind == .acquired || $0.kind == .proclaimed }) else {
-            return sendNobody(at: revision)
+            return tell(nil, since: revision)
         }
-        let event: Berth_V1_Event
         do {
-            event = try Berth_V1_Event(serializedBytes: last.encoded)
+            tell(LeaderAt(event: try Berth_V1_Event(serializedBytes: last.encoded)), since: revision)
         } catch {
-            return end(GRPCStatus(EtcdError.internalError("a stored event does not decode: \(error)")))
+            end(GRPCStatus(EtcdError.internalError("a stored event does not decode: \(error)")))
         }
-        send(last.name, last.key, last.token, LeaseID(event.lease), owner: Array(event.owner.utf8), at: revision)
     }
 
-    private func sendNobody(at revision: Revision) {
-        var response = Berth_V1_ElectionObserveResponse()
-        response.header = context.header(revision: revision)
-        response.revision = revision.value
-        call.send(response)
-    }
-
-    private func send(
-        _ name: [UInt8], _ key: [UInt8], _ token: Revision, _ lease: LeaseID, owner: [UInt8], at revision: Revision
-    ) {
-        var response = Berth_V1_ElectionObserveResponse()
-        response.header = context.header(revision: revision)
-        response.revision = revision.value
-        response.leader.name = Data(name)
-        response.leader.key = Data(key)
-        response.leader.token = token.value
-        response.leader.lease = lease.value
-        response.leader.ttl = context.leaseTable.timeToLive(lease) ?? 0
-        response.owner = String(decoding: owner, as: UTF8.self)
+    private func tell(_ leader: LeaderAt?, since revision: Revision) {
         do throws(EtcdError) {
-            response.value = Data(try context.value(of: key, at: revision) ?? [])
+            if let message = try answer(leader, revision) { call.send(message) }
         } catch {
-            return end(GRPCStatus(error))
+            end(GRPCStatus(error))
         }
-        call.send(response)
+    }
+}
+
+extension LeaderAt {
+    init(_ record: PlaceRecord) {
+        self.init(
+            key: record.key, token: record.token, lease: record.lease,
+            owner: String(decoding: record.terms.owner, as: UTF8.self))
+    }
+
+    fileprivate init(event: Berth_V1_Event) {
+        self.init(
+            key: [UInt8](event.key), token: Revision(event.token), lease: LeaseID(event.lease), owner: event.owner)
     }
 }

@@ -136,7 +136,7 @@ final class LineStream: OpenStream {
         do {
             for event in events {
                 guard let token, event.token != token else {
-                    if event.token == token { ahead = event.ahead }
+                    if event.token == token { ahead = event.kind.isEnd ? nil : event.ahead }
                     response.events.append(try Berth_V1_Event(serializedBytes: event.encoded))
                     continue
                 }

@@ -21,6 +21,9 @@ final class PlaceWait: OpenEndedCall {
         case failed(EtcdError)
     }
 
+    /// A release that found the log too busy is proposed again after this long.
+    private static let retryInterval = TimeAmount.milliseconds(200)
+
     private let context: ServerContext
     private let call: ServerCall
     private let loop: ServerLoop
@@ -28,7 +31,11 @@ final class PlaceWait: OpenEndedCall {
     private let began = LeaseKeeper.now()
     private var place: EnteredPlace?
     private var isWaiting = false
-    private var isAbandoned = false
+    private var hasSuspended = false
+    /// The caller was told, or is gone.
+    private var isOver = false
+    /// What is entered after the caller is gone stays.
+    private var keepsPlace = false
     private var timer: Scheduled<Void>?
     /// Called once; nil afterwards.
     private var completion: ((Outcome) -> Void)?
@@ -75,21 +82,24 @@ final class PlaceWait: OpenEndedCall {
     private func entered(_ place: EnteredPlace, _ patience: TimeAmount?, _ onEntered: (EnteredPlace) -> Void) {
         guard place.holder == nil else { return finish(.late(place)) }
         self.place = place
-        if isAbandoned { return leave() }
+        guard !isOver else {
+            if !keepsPlace { leave() }
+            return
+        }
         onEntered(place)
-        guard !isAbandoned, completion != nil else { return }
+        guard !isOver else { return }
         if place.holds { return granted(at: place.revision) }
-        isWaiting = true
-        loop.lines.add(self, token: place.token)
-        // Whoever waits in an open call is alive: a lease that was granted with the place begins with its turn.
-        if place.ownsLease { context.keeper.suspend(place.lease) }
+        beginWaiting()
+        // Whoever waits in an open call is alive: a lease that was granted with the place begins with its turn. One that
+        // another place hangs on runs on: a lock that is held must not outlive its holder because another is waited for.
+        if place.ownsLease, place.isAlone { hasSuspended = context.keeper.suspend(place.lease) }
         guard let patience else { return }
         timer = loop.eventLoop.assumeIsolated().scheduleTask(in: patience) { self.patienceEnded() }
     }
 
     /// What the log thread says of this place.
     func happened(_ event: LineEvent) {
-        guard isWaiting, let place else { return }
+        guard isWaiting, let place, event.token == place.token else { return }
         switch event.kind {
         case .acquired: granted(at: event.revision)
         case .expired: finish(.failed(.leaseEndedWhileWaiting))
@@ -103,80 +113,79 @@ final class PlaceWait: OpenEndedCall {
     }
 
     /// A place holds only with a lease that lives at this moment; one whose time is up ends with it, and is told then.
+    /// The time to live counts from here, where it is the handle's.
     private func granted(at revision: Revision) {
         guard let place else { return }
-        guard context.keeper.resume(place.lease) else {
-            guard !isWaiting else { return }
-            isWaiting = true
-            return loop.lines.add(self, token: place.token)
+        let lives: Bool
+        if place.ownsLease {
+            if case .renewed = context.keeper.renew(place.lease) { lives = true } else { lives = false }
+        } else {
+            lives = context.keeper.remaining(place.lease).map { $0 > .zero } ?? false
         }
-        finish(.holds(place, at: revision))
+        if lives { finish(.holds(place, at: revision)) } else { beginWaiting() }
     }
 
     private func patienceEnded() {
         guard isWaiting, let place else { return }
         stopWaiting()
-        letRun()
-        context.propose(.lockRelease, release(place)) { result in
-            switch result {
-            case .failure(let error): self.finish(.failed(error))
-            case .response, .entered, .skipped: self.finish(.late(place))
-            }
+        giveUp(place) { self.finish(.late(place)) }
+    }
+
+    /// Ends the place unless it was asked for again meanwhile. A log that is too busy is asked once more, as the place
+    /// would otherwise stand with nobody behind it.
+    private func giveUp(_ place: EnteredPlace, _ done: @escaping () -> Void = {}) {
+        let release = ReleaseView.encoded(
+            key: place.key, token: place.token, at: ServerContext.wallClock(), claim: place.claim)
+        context.propose(.lockRelease, release) { result in
+            guard case .failure(.tooManyRequests) = result else { return done() }
+            self.loop.eventLoop.assumeIsolated().scheduleTask(in: Self.retryInterval) { self.giveUp(place, done) }
         }
     }
 
-    private func release(_ place: EnteredPlace) -> [UInt8] {
-        ReleaseView.encoded(key: place.key, token: place.token, at: ServerContext.wallClock())
-    }
-
-    /// The lease's time runs again: should the release be lost, the place ends with it.
-    private func letRun() {
-        if let place, place.ownsLease { _ = context.keeper.resume(place.lease) }
+    private func beginWaiting() {
+        guard !isWaiting, let place else { return }
+        isWaiting = true
+        loop.lines.add(self, key: place.key)
     }
 
     private func stopWaiting() {
         timer?.cancel()
         timer = nil
+        if hasSuspended, let place { context.keeper.resume(place.lease) }
+        hasSuspended = false
         guard isWaiting, let place else { return }
         isWaiting = false
-        loop.lines.remove(self, token: place.token)
+        loop.lines.remove(self, key: place.key)
     }
 
     private func finish(_ outcome: Outcome) {
+        let completion = completion
+        conclude()
+        completion?(outcome)
+    }
+
+    /// Lets go of everything held for the caller.
+    private func conclude() {
+        isOver = true
+        completion = nil
         stopWaiting()
         loop.untrack(self)
         call.onCancel = nil
-        let completion = completion
-        self.completion = nil
-        completion?(outcome)
     }
 
     // MARK: - Giving up
 
     /// The server stops. A place of `berth.v1` stays, to be found again by the same request after the restart.
     func end(_ status: GRPCStatus) {
-        if origin == .etcd {
-            abandon()
-        } else {
-            stopWaiting()
-            letRun()
-            isAbandoned = true
-            completion = nil
-            loop.untrack(self)
-            call.onCancel = nil
-        }
+        keepsPlace = origin != .etcd
+        if keepsPlace { conclude() } else { abandon() }
         call.fail(status)
     }
 
     /// Leaves the line at once: the caller was cancelled, timed out or disconnected.
     func abandon() {
-        guard !isAbandoned, completion != nil else { return }
-        isAbandoned = true
-        stopWaiting()
-        letRun()
-        completion = nil
-        loop.untrack(self)
-        call.onCancel = nil
+        guard !isOver else { return }
+        conclude()
         // Not entered yet: the entry's answer leaves then.
         if place != nil { leave() }
     }
@@ -185,6 +194,6 @@ final class PlaceWait: OpenEndedCall {
     /// found, is another's.
     private func leave() {
         guard let place, place.isNew || origin != .etcd && !place.holds else { return }
-        context.propose(.lockRelease, release(place)) { _ in }
+        giveUp(place)
     }
 }

@@ -19,9 +19,12 @@ extension Berth_V1_Handle {
 
 // What several methods of `berth.v1` do with places.
 extension ServerContext {
+    /// Longest value that is shown with a place in a list.
+    private static let shownValueBytes = 1_024
+
     /// A place as others are shown it, with what is left of its lease.
-    func place(_ report: PlaceReport) -> Berth_V1_Place {
-        var place = storedPlace(report.record.encoded())
+    func place(_ report: PlaceReport) throws(EtcdError) -> Berth_V1_Place {
+        var place = try storedPlace(report.record.encoded())
         place.holds = report.holds
         place.ahead = Int64(report.ahead)
         place.ttl = report.timeToLive
@@ -29,14 +32,15 @@ extension ServerContext {
     }
 
     /// A place from what is stored of it.
-    func storedPlace(_ encoded: [UInt8]) -> Berth_V1_Place {
+    func storedPlace(_ encoded: [UInt8]) throws(EtcdError) -> Berth_V1_Place {
         guard var place = try? Berth_V1_Place(serializedBytes: encoded) else {
-            preconditionFailure("what this server encodes decodes")
+            throw .internalError("a stored place does not decode")
         }
         place.unknownFields = UnknownStorage()
         place.remainingMilliseconds = keeper.remaining(LeaseID(place.lease))?.milliseconds ?? 0
-        if let record = try? readRecord(of: [UInt8](place.key)), record.createRevision.value == place.token {
-            place.value = Data((try? readValue(of: record)) ?? [])
+        if let record = try readRecord(of: [UInt8](place.key)), record.createRevision.value == place.token {
+            let value = try readValue(of: record)
+            if value.count <= Self.shownValueBytes { place.value = Data(value) }
         }
         return place
     }
@@ -46,15 +50,27 @@ extension ServerContext {
         of name: [UInt8], _ late: EnteredPlace,
         _ completion: @escaping (Result<(holder: Berth_V1_Place?, revision: Revision), EtcdError>) -> Void
     ) {
+        let context = self
         if let holder = late.holder {
-            var place = storedPlace(holder)
-            place.holds = true
-            return completion(.success((place, late.revision)))
+            return completion(
+                Result { () throws(EtcdError) in
+                    var place = try context.storedPlace(holder)
+                    place.holds = true
+                    return (place, late.revision)
+                })
         }
         ask {
             $0.report(line: name, limit: 1)
         } _: { result in
-            completion(result.map { report in (report.places.first.map { self.place($0) }, report.revision) })
+            completion(
+                result.flatMap { report in
+                    Result { () throws(EtcdError) in
+                        (
+                            try report.places.first.map { (place) throws(EtcdError) in try context.place(place) },
+                            report.revision
+                        )
+                    }
+                })
         }
     }
 

@@ -15,7 +15,7 @@ struct ElectionService: Sendable {
         table.unary("/v3electionpb.Election/Proclaim") { proclaim($0, $1) }
         table.unary("/v3electionpb.Election/Leader") { leader($0, $1) }
         table.unary("/v3electionpb.Election/Resign") { resign($0, $1) }
-        table.streaming("/v3electionpb.Election/Observe") { LeaderStream(call: $0, context: context).start() }
+        table.streaming("/v3electionpb.Election/Observe") { observe($0) }
     }
 
     // MARK: - Campaign
@@ -147,34 +147,42 @@ struct ElectionService: Sendable {
 
     private func leader(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3electionpb_LeaderRequest.self, request, call) else { return }
-        let queue = LeaseQueue(name: [UInt8](decoded.name))
-        let context = context
-        context.read(queue.range) {
-            (try queue.head(in: $0), $0.revision)
-        } completion: { result in
+        let name = [UInt8](decoded.name)
+        context.ask {
+            $0.report(line: name, limit: 1)
+        } _: { result in
             do throws(EtcdError) {
-                let (head, revision) = try result.get()
-                guard let head else { throw EtcdError.electionNoLeader }
-                call.respond(try context.leaderResponse(head.keyValue, revision))
+                let report = try result.get()
+                guard let first = report.places.first else { throw EtcdError.electionNoLeader }
+                call.respond(try response(LeaderAt(first.record), since: report.revision))
             } catch {
                 call.fail(error.asUnknown)
             }
         }
     }
-}
 
-extension ServerContext {
+    /// The leader there is, then every new value of it, then the next leader; nothing is said while nobody leads.
+    private func observe(_ call: ServerCall) {
+        LeadershipStream(call: call, context: context) { message in
+            ([UInt8](try V3electionpb_LeaderRequest(serializedBytes: message).name), .zero)
+        } answer: { (leader, revision) throws(EtcdError) in
+            guard let leader else { return nil }
+            let response = try response(leader, since: revision)
+            return try EtcdError.encoding { try response.serializedBytes() }
+        }.start()
+    }
+
     /// What Leader and Observe answer.
-    func leaderResponse(
-        _ keyValue: [UInt8], _ revision: Revision
+    private func response(
+        _ leader: LeaderAt, since revision: Revision
     ) throws(EtcdError) -> V3electionpb_LeaderResponse {
-        do {
-            var response = V3electionpb_LeaderResponse()
-            response.header = header(revision: revision)
-            response.kv = try Mvccpb_KeyValue(serializedBytes: keyValue)
-            return response
-        } catch {
-            throw .internalError("a stored value does not decode: \(error)")
+        var response = V3electionpb_LeaderResponse()
+        response.header = context.header(revision: revision)
+        response.kv = try context.store.readingEtcdErrors { snapshot in
+            let record = try leader.key.withUnsafeBytes { try snapshot.record(of: $0, at: revision) }
+            guard let record else { throw EtcdError.electionNoLeader }
+            return try Mvccpb_KeyValue(serializedBytes: [UInt8](try snapshot.keyValue(of: record)))
         }
+        return response
     }
 }

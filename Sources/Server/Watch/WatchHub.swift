@@ -19,7 +19,7 @@ final class WatchHub {
     let eventLoop: any EventLoop
     private let number: Int
     private let store: Store
-    private let interest: WatchInterest
+    private let interest: LoopInterest
 
     private var index = WatchIndex()
     /// Watches to replay, each at most once.
@@ -32,7 +32,7 @@ final class WatchHub {
     /// Every event up to here has been given to the live watches. Means something while there are watches.
     private(set) var delivered = Revision.zero
 
-    init(eventLoop: any EventLoop, number: Int, store: Store, interest: WatchInterest) {
+    init(eventLoop: any EventLoop, number: Int, store: Store, interest: LoopInterest) {
         self.eventLoop = eventLoop
         self.number = number
         self.store = store

@@ -55,7 +55,10 @@ package struct WatchIndex {
     /// Calls `visit` once for every group whose range holds `key`.
     package func forEachGroup(holding key: UnsafeRawBufferPointer, _ visit: (WatchGroup) -> Void) {
         if !single.isEmpty, let group = single[[UInt8](key)] { visit(group) }
-        tree.forEach(holding: key, visit)
+        tree.forEach(holding: key) { group in
+            visit(group)
+            return .next
+        }
     }
 
     /// Nodes of the tree a lookup touches: what a lookup costs.

@@ -70,22 +70,31 @@ struct GuardIndex {
 
     mutating func unprotect(_ place: LockPlace) { protected[place.key] = nil }
 
+    /// The lease a protected queue key must keep; nil for any other key.
+    func leaseKept(by key: UnsafeRawBufferPointer) -> LeaseID? {
+        protected.isEmpty ? nil : protected[[UInt8](key)]?.place.lease
+    }
+
     /// Why a key must not be written; nil when it may be.
-    func refusal(of key: UnsafeRawBufferPointer, _ proofs: [HolderProof]) -> LockRefusal? {
+    ///
+    /// - Parameter isPlace: the key is a place in a line, or becomes one. Lines are guarded by their own rules alone: a lock
+    ///   whose guards happen to cover another's line must not keep its clients from entering or leaving it.
+    func refusal(of key: UnsafeRawBufferPointer, isPlace: Bool, _ proofs: [HolderProof]) -> LockRefusal? {
         let name = [UInt8](key)
         if let (line, place) = protected[name], !proofs.contains(where: { Self.proves($0, place) }) {
             return refusal(of: name, line, place)
         }
+        guard !isPlace else { return nil }
         var refusing: LockLine?
-        func judge(_ group: Group) {
-            guard refusing == nil else { return }
-            refusing =
-                group.lines.first { entry in
-                    !proofs.contains { entry.line.isHolder($0.key, token: $0.token) }
-                }?.line
+        func judge(_ group: Group) -> Visit {
+            let unproven = group.lines.first { entry in
+                !proofs.contains { entry.line.isHolder($0.key, token: $0.token) }
+            }
+            refusing = unproven?.line
+            return refusing == nil ? .next : .stop
         }
-        if let group = keys[name] { judge(group) }
-        tree.forEach(holding: key, judge)
+        if let group = keys[name] { _ = judge(group) }
+        if refusing == nil { tree.forEach(holding: key, judge) }
         guard let refusing, let holder = refusing.first else { return nil }
         return refusal(of: name, refusing, holder)
     }

@@ -22,6 +22,14 @@ package struct LineReport: Sendable {
     package let places: [PlaceReport]
 }
 
+/// Lines whose names begin alike, as they stand at a revision.
+package struct LineList: Sendable {
+    package let lines: [LineReport]
+    /// There are further ones behind the last.
+    package let isMore: Bool
+    package let revision: Revision
+}
+
 // What others may know of the lines. Asked on the log thread between two entries, so an answer is of one moment; its
 // size is bounded by the limits, which the caller chooses.
 extension StateMachine {
@@ -36,7 +44,7 @@ extension StateMachine {
     /// Lines whose names start with `prefix`, in order, behind `after`; and whether there are more.
     package func reports(
         prefix: [UInt8], after: [UInt8]?, limit: Int, places: Int
-    ) -> (lines: [LineReport], isMore: Bool) {
+    ) -> LineList {
         var found: [LineReport] = []
         var isMore = false
         // The name right behind another is that name and a zero byte.
@@ -50,7 +58,7 @@ extension StateMachine {
             found.append(report(line, places))
             return .next
         }
-        return (found, isMore)
+        return LineList(lines: found, isMore: isMore, revision: writer.currentRevision)
     }
 
     /// How many stand before a place; nil when it is not in line.

@@ -2,6 +2,23 @@ import EtcdAPI
 import Store
 import Vocabulary
 
+/// How many places hang on a lease.
+struct PlaceCount {
+    private(set) var places = 0
+    /// Those whose lease was granted by an acquire, and ends with the last of them.
+    private(set) var owning = 0
+
+    mutating func add(_ place: LockPlace) {
+        places += 1
+        if place.terms.ownsLease { owning += 1 }
+    }
+
+    mutating func remove(_ place: LockPlace) {
+        places -= 1
+        if place.terms.ownsLease { owning -= 1 }
+    }
+}
+
 /// All lines, and the guards of those that are held. Rebuilt from the store at start, then kept by apply.
 ///
 /// Isolation: the log thread.
@@ -9,6 +26,9 @@ struct LineTable {
     private var lines: [[UInt8]: LockLine] = [:]
     /// The same by name, for lists.
     private var ordered = IntervalTree<LockLine>()
+    private var byLease: [LeaseID: PlaceCount] = [:]
+    /// Lines that lost a place since turns were granted, in the order in which they did.
+    private var touched: [LockLine] = []
     var guards = GuardIndex()
 
     subscript(name: [UInt8]) -> LockLine? { lines[name] }
@@ -25,23 +45,45 @@ struct LineTable {
     /// Lets a place in; tells whether it holds.
     mutating func enter(_ place: LockPlace, _ line: LockLine) -> Bool {
         if place.terms.isProtected { guards.protect(place, of: line) }
+        byLease[place.lease, default: PlaceCount()].add(place)
         let holds = line.enter(place)
         if holds { guards.add(place.terms.guards, of: line) }
         return holds
     }
 
-    /// Takes a place out; tells how many stood before it, and who holds now that did not before.
-    mutating func remove(_ place: LockPlace, _ line: LockLine) -> (ahead: Int, granted: [LockPlace]) {
+    /// Takes a place out; tells how many stood before it. The next in line hold from `grantTurns` on.
+    mutating func remove(_ place: LockPlace, _ line: LockLine) -> Int {
         if place.terms.isProtected { guards.unprotect(place) }
         if place.holds { guards.remove(place.terms.guards, of: line) }
-        let (ahead, granted) = line.remove(place)
-        for next in granted { guards.add(next.terms.guards, of: line) }
+        byLease[place.lease]?.remove(place)
+        if byLease[place.lease]?.places == 0 { byLease[place.lease] = nil }
+        let ahead = line.remove(place)
         if line.count == 0 {
             lines[line.name] = nil
             ordered.remove(KeyRange(key: line.name, end: []))
+        } else if !touched.contains(where: { $0 === line }) {
+            touched.append(line)
         }
-        return (ahead, granted)
+        return ahead
     }
+
+    /// Lets those hold whose turn came by what was removed since the last call: only at the end of an entry, because an
+    /// entry may remove several places of one line, and none of them ever holds.
+    mutating func grantTurns() -> [(place: LockPlace, line: LockLine)] {
+        guard !touched.isEmpty else { return [] }
+        var granted: [(place: LockPlace, line: LockLine)] = []
+        for line in touched {
+            for place in line.grantTurns() {
+                guards.add(place.terms.guards, of: line)
+                granted.append((place, line))
+            }
+        }
+        touched = []
+        return granted
+    }
+
+    /// What hangs on a lease, in whatever lines.
+    func places(of lease: LeaseID) -> PlaceCount { byLease[lease] ?? PlaceCount() }
 
     /// Visits the lines in order of their names, from `start` on.
     func forEach(from start: [UInt8], _ visit: (LockLine) -> Visit) { ordered.forEach(from: start, visit) }
@@ -75,6 +117,7 @@ struct LineTable {
                         key: place.key, token: stored.createRevision, lease: place.lease,
                         terms: record?.terms ?? PlaceTerms(), entered: place.entered)
                     restored.acquiredAt = record?.acquiredAt ?? 0
+                    restored.claim = record?.claim ?? 0
                     _ = table.enter(restored, table.line(named: place.name))
                 }
             }

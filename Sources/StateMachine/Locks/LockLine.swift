@@ -80,14 +80,17 @@ package final class LockLine {
         place.holds = true
     }
 
-    /// Takes a place out.
-    ///
-    /// - Returns: how many stood before it, and who holds now that did not before.
-    func remove(_ place: LockPlace) -> (ahead: Int, granted: [LockPlace]) {
+    /// Takes a place out; tells how many stood before it. Nobody holds in its stead before `grantTurns`.
+    func remove(_ place: LockPlace) -> Int {
         let position = position(of: place.entered)
         precondition(position < places.count && places[position] === place, "a place to remove stands in its line")
         places.remove(at: position)
         if place.holds { rule.removeOne() }
+        return position
+    }
+
+    /// Lets those hold whose turn it is; tells who.
+    func grantTurns() -> [LockPlace] {
         var granted: [LockPlace] = []
         while rule.count < places.count {
             let next = places[rule.count]
@@ -95,7 +98,7 @@ package final class LockLine {
             hold(next)
             granted.append(next)
         }
-        return (position, granted)
+        return granted
     }
 
     /// The place that entered with a write; nil when it is not in line.

@@ -38,6 +38,8 @@ package final class LockPlace {
     let entered: LeaseTable.Attachment
     /// When it began to hold, in milliseconds since 1970; zero when it waits or nobody said.
     package internal(set) var acquiredAt: Int64 = 0
+    /// How often it was asked for again.
+    package internal(set) var claim: Int64 = 0
     /// It is among the holders.
     package internal(set) var holds = false
 

@@ -11,8 +11,10 @@ package struct PlaceRecord {
     package var lease = LeaseID.none
     package var terms = PlaceTerms()
     package var acquiredAt: Int64 = 0
+    package var claim: Int64 = 0
 
     private static let ownsLeaseField = 100
+    private static let claimField = 101
 
     package init() {}
 
@@ -22,11 +24,7 @@ package struct PlaceRecord {
         lease = place.lease
         terms = place.terms
         acquiredAt = place.acquiredAt
-    }
-
-    /// The record's name in its table.
-    package static func recordKey(_ token: Revision) -> [UInt8] {
-        withUnsafeBytes(of: UInt64(bitPattern: token.value).bigEndian) { Array($0) }
+        claim = place.claim
     }
 
     package func encoded() -> [UInt8] {
@@ -48,6 +46,7 @@ package struct PlaceRecord {
         writer.int64Field(12, acquiredAt)
         writer.boolField(15, terms.isProtected)
         writer.boolField(Self.ownsLeaseField, terms.ownsLease)
+        writer.int64Field(Self.claimField, claim)
         return writer.bytes
     }
 
@@ -74,6 +73,7 @@ package struct PlaceRecord {
             case 11: terms.queuedAt = try reader.int64(of: field)
             case 12: acquiredAt = try reader.int64(of: field)
             case 15: terms.isProtected = try reader.bool(of: field)
+            case Self.claimField: claim = try reader.int64(of: field)
             case Self.ownsLeaseField: terms.ownsLease = try reader.bool(of: field)
             default: try reader.skip(field)
             }

@@ -9,6 +9,7 @@ public enum QueueKey {
 
     /// How much of a key is the line's name; nil when the key is no place that `lease` could have.
     static func nameCount(of key: UnsafeRawBufferPointer, lease: LeaseID) -> Int? {
+        guard lease != .none else { return nil }
         var rest = lease.value.magnitude
         var position = key.count
         repeat {

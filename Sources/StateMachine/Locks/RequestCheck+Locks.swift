@@ -82,12 +82,29 @@ extension RequestCheck {
     }
 
     private static func checkAttributes(_ entries: [UnsafeRawBufferPointer]) throws(EtcdError) {
-        guard entries.count <= LockLimits.attributes,
-            entries.reduce(0, { $0 + $1.count }) <= LockLimits.attributeBytes
-        else {
+        let size = entries.reduce(0) { $0 + $1.count }
+        guard entries.count <= LockLimits.attributes, size <= LockLimits.attributeBytes else {
             throw .invalidLockRequest(
-                "at most \(LockLimits.attributes) attributes of together \(LockLimits.attributeBytes) bytes are allowed"
-            )
+                """
+                \(entries.count) attributes of together \(size) bytes; \
+                at most \(LockLimits.attributes) of \(LockLimits.attributeBytes) bytes are allowed
+                """)
+        }
+        for entry in entries { try checkAttribute(entry) }
+    }
+
+    /// An entry is kept as it came and shown to others, so it must be what their decoders take.
+    private static func checkAttribute(_ entry: UnsafeRawBufferPointer) throws(EtcdError) {
+        do throws(WireError) {
+            var reader = WireReader(entry)
+            while let field = try reader.nextField() {
+                let text = try reader.bytes(of: field)
+                guard field.field == 1 || field.field == 2, String(validating: text, as: UTF8.self) != nil else {
+                    throw .unexpectedType(field: field.field)
+                }
+            }
+        } catch {
+            throw .invalidLockRequest("an attribute is no pair of texts in UTF-8: \(error)")
         }
     }
 

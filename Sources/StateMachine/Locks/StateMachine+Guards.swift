@@ -6,9 +6,9 @@ import Vocabulary
 // guards anything.
 extension StateMachine {
     /// Refuses a put of a guarded key, which alone can carry no proof.
-    func checkGuards(put key: UnsafeRawBufferPointer) throws(RequestFailure) {
+    func checkGuards(put request: PutRequestView) throws(RequestFailure) {
         guard !lines.guards.isEmpty else { return }
-        if let refusal = lines.guards.refusal(of: key, []) { throw .refused(.locked(refusal)) }
+        try check(request, [])
     }
 
     /// Refuses a deletion that would take a guarded key.
@@ -32,8 +32,7 @@ extension StateMachine {
         let proofs = succeeded ? given + txn.compares.compactMap(\.proof) : given
         for operation in succeeded ? txn.success : txn.failure {
             switch operation {
-            case .put(let request):
-                if let refusal = lines.guards.refusal(of: request.key, proofs) { throw .refused(.locked(refusal)) }
+            case .put(let request): try check(request, proofs)
             case .deleteRange(let request): try check(request, proofs)
             case .txn(let nested): try check(nested, &path, proofs)
             case .range, .empty: break
@@ -41,13 +40,26 @@ extension StateMachine {
         }
     }
 
+    /// With proof a holder may change its place's value, but not slip out of the line with the key still there.
+    private func check(_ request: PutRequestView, _ proofs: [HolderProof]) throws(RequestFailure) {
+        let isPlace = QueueKey.nameCount(of: request.key, lease: request.lease) != nil
+        if let refusal = lines.guards.refusal(of: request.key, isPlace: isPlace, proofs) {
+            throw .refused(.locked(refusal))
+        }
+        guard !request.ignoresLease, let lease = lines.guards.leaseKept(by: request.key), lease != request.lease else {
+            return
+        }
+        throw .refused(.placeKeepsLease)
+    }
+
     /// Judged by the keys there are before the request: one that it puts itself is judged as a put.
     private func check(_ request: DeleteRangeRequestView, _ proofs: [HolderProof]) throws(RequestFailure) {
         var refusal: LockRefusal?
         let range = KeyRange(key: Array(request.key), end: Array(request.rangeEnd))
         try storing { () throws(StoreError) in
-            try writer.view.walk(range, at: writer.currentRevision) { (key, _) throws(StoreError) in
-                refusal = lines.guards.refusal(of: key, proofs)
+            try writer.view.walk(range, at: writer.currentRevision) { (key, record) throws(StoreError) in
+                let isPlace = QueueKey.nameCount(of: key, lease: record.lease) != nil
+                refusal = lines.guards.refusal(of: key, isPlace: isPlace, proofs)
                 return refusal == nil ? .next : .stop
             }
         }

@@ -34,13 +34,17 @@ extension StateMachine {
             let place = line.place(entered: entered)
         else { return }
         let held = place.holds
-        let (ahead, granted) = lines.remove(place, line)
+        let ahead = lines.remove(place, line)
         record(cause.end(held: held), place, of: line, at: revision, ahead: ahead, held: held)
         if place.terms.isProtected {
-            try writer.setRecord(.places, key: PlaceRecord.recordKey(place.token), value: nil)
+            try writer.setRecord(.places, key: place.token.recordKey, value: nil)
         }
-        for next in granted {
-            record(.acquired, next, of: line, at: revision, ahead: line.ahead(of: next), held: true)
+    }
+
+    /// Tells those whose turn came by the entry just applied. All of an entry is one revision.
+    func grantTurns() throws(StoreError) {
+        for (next, line) in lines.grantTurns() {
+            record(.acquired, next, of: line, at: writer.currentRevision, ahead: line.ahead(of: next), held: true)
             guard next.terms.isProtected else { continue }
             next.acquiredAt = cause.at
             try store(next)
@@ -57,9 +61,9 @@ extension StateMachine {
         record(.proclaimed, place, of: line, at: revision, ahead: line.ahead(of: place), held: place.holds)
     }
 
-    private func store(_ place: LockPlace) throws(StoreError) {
+    func store(_ place: LockPlace) throws(StoreError) {
         try writer.setRecord(
-            .places, key: PlaceRecord.recordKey(place.token), value: PlaceRecord(place).encoded())
+            .places, key: place.token.recordKey, value: PlaceRecord(place).encoded())
     }
 
     private func record(
@@ -74,16 +78,12 @@ extension StateMachine {
         guard first < lineEvents.count else { return }
         let events = lineEvents[first...]
         try writer.setRecord(
-            .lineEvents, key: LineHistory.recordKey(lineEvents[first].revision), value: LineEvent.record(events))
+            .lineEvents, key: lineEvents[first].revision.recordKey, value: LineEvent.record(events))
     }
 }
 
 /// The stored events of all lines, table `line_events`: under each revision those of that revision.
 public enum LineHistory {
-    static func recordKey(_ revision: Revision) -> [UInt8] {
-        withUnsafeBytes(of: UInt64(bitPattern: revision.value).bigEndian) { Array($0) }
-    }
-
     /// Visits the events from a revision on, oldest first, a revision at a time.
     ///
     /// - Throws: `StoreError.compacted` when the revision lies below the compacted one.
@@ -94,7 +94,7 @@ public enum LineHistory {
         guard start >= snapshot.compactedRevision else {
             throw StoreError.compacted(requested: start, compacted: snapshot.compactedRevision)
         }
-        try snapshot.forEachRecord(.lineEvents, from: recordKey(max(start, .zero))) { key, value in
+        try snapshot.forEachRecord(.lineEvents, from: max(start, .zero).recordKey) { key, value in
             let revision = Revision(key.reduce(0) { $0 << 8 | Int64($1) })
             // Records are newer than the snapshot's revision only between a batch's commit and its publication.
             guard revision <= snapshot.revision else { return .stop }

@@ -17,6 +17,11 @@ public struct EnteredPlace: Sendable {
     public var ahead = 0
     /// It holds already.
     public var holds = false
+    /// The place is this request's until the same place is asked for again: a release that names the claim does nothing
+    /// to a place that was claimed since.
+    public var claim: Int64 = 0
+    /// No other place hangs on the lease.
+    public var isAlone = true
     /// This entry made the place; otherwise the lease had it before.
     public var isNew = false
     /// The lease was granted by an acquire, and ends with its last place.
@@ -33,7 +38,6 @@ public struct EnteredPlace: Sendable {
 extension StateMachine {
     /// Grants the lease unless it exists, and enters the line; or, if it must hold at once and would not, does nothing.
     func applyAcquire(_ request: AcquireView) throws(RequestFailure) -> EnteredPlace {
-        try refuse { () throws(EtcdError) in try alarms.refuseWrite(thatGrows: true) }
         guard let mode = request.mode, request.lease != .none else {
             throw .refused(.invalidLockRequest("an acquire without lease or mode"))
         }
@@ -42,11 +46,11 @@ extension StateMachine {
         var result = EnteredPlace(key: QueueKey.make(name: name, lease: request.lease), lease: request.lease)
         result.revision = writer.currentRevision
         if let place = try standing(result.key, request.lease, name) {
-            guard place.terms.mode == mode, place.terms.permits == request.permits else {
-                throw .refused(.placeDiffers)
-            }
+            guard place.terms.fits(request, mode) else { throw .refused(.placeDiffers) }
+            if request.origin != .etcd { try claim(place) }
             return try describe(place, lines[name], result)
         }
+        try refuse { () throws(EtcdError) in try alarms.refuseWrite(thatGrows: true) }
         guard try view.recordOrFailure(of: result.key, at: writer.currentRevision) == nil else {
             throw .refused(.placeTaken)
         }
@@ -65,7 +69,7 @@ extension StateMachine {
             guard request.timeToLive <= Limits.maximumLeaseSeconds else { throw .refused(.leaseTimeToLiveTooLarge) }
             try storing { () throws(StoreError) in try grant(request.lease, request.timeToLive) }
         }
-        let ownsLease = request.timeToLive > 0 && (!leaseExists || isOwned(request.lease))
+        let ownsLease = request.timeToLive > 0 && (!leaseExists || lines.places(of: request.lease).owning > 0)
         return try enter(request, mode, ownsLease: ownsLease, result)
     }
 
@@ -89,8 +93,15 @@ extension StateMachine {
         result.timeToLive = leases.timeToLive(request.lease) ?? 0
         result.isNew = true
         result.ownsLease = terms?.ownsLease ?? false
+        result.isAlone = lines.places(of: request.lease).places == 1
         result.holds = lines[name]?.place(token: result.token)?.holds ?? false
         return result
+    }
+
+    /// The place is asked for again: whoever asked before, and may not know yet that nobody listens there, has it no more.
+    private func claim(_ place: LockPlace) throws(RequestFailure) {
+        place.claim += 1
+        try storing { () throws(StoreError) in try store(place) }
     }
 
     /// The place a lease has in a line already.
@@ -110,6 +121,8 @@ extension StateMachine {
         result.ahead = line?.ahead(of: place) ?? 0
         result.holds = place.holds
         result.ownsLease = place.terms.ownsLease
+        result.claim = place.claim
+        result.isAlone = lines.places(of: place.lease).places == 1
         var value: [UInt8] = []
         try storing { () throws(StoreError) in
             let record = try place.key.withRawBytes { key throws(StoreError) in
@@ -131,7 +144,7 @@ extension StateMachine {
             let record = try writer.view.record(of: request.key, at: changes.base)
             // Only places are released: another key with that create revision is nobody's to delete this way.
             guard let record, record.createRevision == request.token,
-                let place = place(Array(request.key), record)
+                let place = place(Array(request.key), record), request.claim.map({ $0 == place.claim }) ?? true
             else { return }
             try end(place, record, &changes)
             isReleased = true
@@ -172,20 +185,11 @@ extension StateMachine {
 
     /// Deletes a place's key, and with the last place of a lease that was granted for places that lease.
     private func end(_ place: LockPlace, _ record: KeyRecord, _ changes: inout Changes) throws(StoreError) {
-        if place.terms.ownsLease, places(of: place.lease).count == 1 { return try endLease(place.lease, &changes) }
+        if place.terms.ownsLease, lines.places(of: place.lease).places == 1 {
+            return try endLease(place.lease, &changes)
+        }
         try delete(place.key, record, changes: &changes)
         try detach(place.key, from: place.lease, at: changes.revision)
-    }
-
-    /// Whether a lease was granted by an acquire and ends with its last place.
-    private func isOwned(_ lease: LeaseID) -> Bool { places(of: lease).contains { $0.terms.ownsLease } }
-
-    /// The places, in whatever lines, that hang on a lease.
-    private func places(of lease: LeaseID) -> [LockPlace] {
-        leases.attachments(of: lease).compactMap { key, entered in
-            let nameCount = key.withUnsafeBytes { QueueKey.nameCount(of: $0, lease: lease) }
-            return nameCount.flatMap { lines[Array(key.prefix($0))]?.place(entered: entered) }
-        }
     }
 
     /// Runs what can only fail with the store.
@@ -205,6 +209,13 @@ extension Snapshot {
 }
 
 extension PlaceTerms {
+    /// Whether a request for a place that stands already asks for what it is. etcd's services ask for no terms.
+    func fits(_ request: AcquireView, _ mode: LockMode) -> Bool {
+        guard request.origin != .etcd else { return true }
+        let wanted = PlaceTerms(request, mode, ownsLease: false)
+        return isProtected && mode == self.mode && permits == wanted.permits && guards == wanted.guards
+    }
+
     /// What a request of `berth.v1` says. The request may come without a guard, which means the key named like the lock.
     init(_ request: AcquireView, _ mode: LockMode, ownsLease: Bool) {
         self.mode = mode
