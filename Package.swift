@@ -20,6 +20,8 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -31,9 +33,13 @@ let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swif
 // Targets stand bottom up: a module imports only what stands above it in this list.
 let package = Package(
     name: "berth",
-    products: [.executable(name: "berth", targets: ["BerthCommand"])],
+    products: [
+        .executable(name: "berth", targets: ["BerthCommand"]),
+        .library(name: "Berth", targets: ["Berth"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -51,15 +57,21 @@ let package = Package(
         library("EtcdAPI", ["Vocabulary", "ProtobufWire", protobuf]),
         library("Store", ["CLMDB", "Vocabulary", "ProtobufWire"]),
         library("ReplicatedLog", ["CRaft", "Vocabulary", deque]),
-        library("StateMachine", ["Vocabulary", "ProtobufWire", "EtcdAPI", "Store"]),
+        library("StateMachine", ["Vocabulary", "ProtobufWire", "EtcdAPI", "Store", deque]),
         library(
             "Server",
             [
                 "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "Store", "ReplicatedLog", "StateMachine",
                 nioCore, nioPosix, logging, lifecycle, deque, heap,
             ]),
+        library(
+            "Berth", ["ProtobufWire", "GRPCTransport", "EtcdAPI", nioCore, nioPosix, nioSSL, nioTLS, protobuf, deque]),
+        library("Supervision", []),
+        library("CommandText", ["Berth"]),
         .executableTarget(
-            name: "BerthCommand", dependencies: ["Server", arguments, logging, lifecycle], swiftSettings: settings),
+            name: "BerthCommand",
+            dependencies: ["Server", "Berth", "Supervision", "CommandText", arguments, logging, lifecycle],
+            swiftSettings: settings),
         tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
         tests("GRPCTransportTests", ["CNghttp2", "GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
@@ -72,8 +84,16 @@ let package = Package(
             "ServerTests",
             [
                 "Server", "Store", "EtcdAPI", "GRPCTransport", "Vocabulary", "TestSupport", protobuf, nioCore, nioPosix,
-                logging,
+                logging, lifecycle,
+            ]),
+        tests(
+            "BerthTests",
+            [
+                "Berth", "Server", "EtcdAPI", "GRPCTransport", "TestSupport", nioCore, nioPosix, protobuf, logging,
                 lifecycle,
             ]),
+        //tests("SupervisionTests", ["Supervision", "TestSupport"]),
+        //tests("CommandTextTests", ["CommandText", "Berth"]),
+        //tests("BerthCommandTests", ["BerthCommand", "Supervision"]),
     ]
 )

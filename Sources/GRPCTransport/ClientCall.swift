@@ -69,6 +69,12 @@ public final class ClientCall: @unchecked Sendable {
         return !hasEnded
     }
 
+    /// The server may have seen the call. False: it went nowhere, and doing it again does not do it twice.
+    public var wasSent: Bool {
+        eventLoop.preconditionInEventLoop()
+        return streamID > 0
+    }
+
     /// The first value of a response header or trailer, by its lower-case name.
     public func metadata(_ name: String) -> String? {
         eventLoop.preconditionInEventLoop()

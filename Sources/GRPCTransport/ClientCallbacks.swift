@@ -15,7 +15,9 @@ enum ClientCallbacks {
     }
 
     /// Opens a stream for `call`; a negative result is nghttp2's error.
-    static func submit(_ session: OpaquePointer, _ call: ClientCall, authority: String) -> Int32 {
+    static func submit(
+        _ session: OpaquePointer, _ call: ClientCall, scheme: String, authority: String
+    ) -> Int32 {
         var block: [UInt8] = []  // Names and values one after another, as the fields point into it.
         var lengths: [(name: Int, value: Int)] = []
         func add(_ name: String, _ value: String) {
@@ -24,7 +26,7 @@ enum ClientCallbacks {
             lengths.append((name.utf8.count, value.utf8.count))
         }
         add(":method", "POST")
-        add(":scheme", "http")
+        add(":scheme", scheme)
         add(":path", call.path)
         add(":authority", authority)
         add("content-type", GRPCTransport.contentType)

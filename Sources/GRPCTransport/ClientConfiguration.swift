@@ -24,6 +24,12 @@ public struct ClientConfiguration: Sendable {
     public var keepaliveInterval: TimeAmount?
     /// The connection is given up when no byte came back after this long.
     public var keepaliveTimeout: TimeAmount = .seconds(20)
+    /// A connection without a call for this long is closed; the next call makes a new one. Nil leaves it open.
+    public var maxConnectionIdle: TimeAmount?
+    /// Called for each connection before anything else is added to its pipeline: the place for TLS.
+    public var prepareConnection: (@Sendable (any Channel) throws -> Void)?
+    /// What calls say in `:scheme`; `https` goes with TLS.
+    public var scheme = "http"
 
     /// The defaults.
     public init() {}

@@ -17,6 +17,9 @@ final class ClientConnection: HTTP2Connection {
     private var takesCalls = true
     private var keepalive: Scheduled<Void>?
     private var isPinged = false
+    private var idleEnd: Scheduled<Void>?
+    /// What ended the connection, when something below this handler said it.
+    private(set) var failure: (any Error)?
 
     init(loop: LoopContext, configuration: ClientConfiguration, authority: String) {
         self.configuration = configuration
@@ -47,8 +50,14 @@ final class ClientConnection: HTTP2Connection {
         if isReady { onReady(self) } else { self.onReady = onReady }
     }
 
+    override func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        failure = failure ?? error
+        super.errorCaught(context: context, error: error)
+    }
+
     override func connectionEnded() {
         keepalive?.cancel()
+        idleEnd?.cancel()
         roomWaiters = []
         let ended = calls
         calls = []
@@ -82,8 +91,9 @@ final class ClientConnection: HTTP2Connection {
         call.connection = self
         call.slot = calls.count
         calls.append(call)
+        idleEnd?.cancel()
         if calls.count == 1 { armKeepalive() }
-        let id = ClientCallbacks.submit(session, call, authority: authority)
+        let id = ClientCallbacks.submit(session, call, scheme: configuration.scheme, authority: authority)
         if id < 0 {
             remove(call)
             return call.end(GRPCStatus(.unavailable, "the connection takes no more calls"))
@@ -185,7 +195,16 @@ final class ClientConnection: HTTP2Connection {
         call.detach()
         if calls.isEmpty {
             keepalive?.cancel()
-            if !takesCalls { setNeedsFlush() }
+            if takesCalls { armIdleEnd() } else { setNeedsFlush() }
+        }
+    }
+
+    private func armIdleEnd() {
+        guard let limit = configuration.maxConnectionIdle, let context else { return }
+        idleEnd = context.eventLoop.assumeIsolated().scheduleTask(in: limit) {
+            guard self.calls.isEmpty else { return }
+            self.noMoreCalls()
+            self.close()
         }
     }
 
@@ -197,6 +216,7 @@ final class ClientConnection: HTTP2Connection {
         let callback = onReady
         onReady = nil
         callback?(self)
+        if calls.isEmpty, takesCalls { armIdleEnd() }
     }
 
     func receivedGoaway() { noMoreCalls() }

@@ -29,6 +29,9 @@ public struct ClientStream: Sendable, AsyncSequence {
         if let failure { throw failure }
     }
 
+    /// Queues one message whatever the room: for a caller that bounds by itself what it has on the way.
+    public func post(_ message: [UInt8]) { call.eventLoop.execute { call.send(message) } }
+
     /// The request is complete.
     public func finishSending() { call.eventLoop.execute { call.finishSending() } }
 
@@ -101,7 +104,7 @@ extension GRPCClient {
 }
 
 /// Cancels a call that may not have started yet.
-private final class CallCancellation: @unchecked Sendable {
+final class CallCancellation: @unchecked Sendable {
     // Sendable: both members are touched on `eventLoop` alone.
     private let eventLoop: any EventLoop
     private var call: ClientCall?

@@ -120,6 +120,7 @@ public final class GRPCClient: @unchecked Sendable {
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try configuration.prepareConnection?(channel)
                     try channel.pipeline.syncOperations.addHandler(
                         ClientConnection(loop: loop, configuration: configuration, authority: authority))
                 }
@@ -160,7 +161,7 @@ public final class GRPCClient: @unchecked Sendable {
         connection.watch(
             onReady: { [eventLoop] in greeting.succeed(NIOLoopBound($0, eventLoop: eventLoop)) },
             onNoMoreCalls: { [weak self] connection in
-                greeting.fail(GRPCStatus(.unavailable, "the server closed the connection"))
+                greeting.fail(connection.failure ?? GRPCStatus(.unavailable, "the server closed the connection"))
                 guard let self, self.connection === connection else { return }
                 self.connection = nil
                 self.machine.connectionEnded()

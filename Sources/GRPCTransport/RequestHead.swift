@@ -82,24 +82,24 @@ struct RequestHead {
         let encodedDetails = details.isEmpty ? [] : Array(Data(details).base64EncodedString().utf8)
         text.withUnsafeBytes { text in
             encodedDetails.withUnsafeBytes { details in
-            withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: 6) { fields in
-                var count = 0
-                func add(_ field: nghttp2_nv) {
-                    fields.initializeElement(at: count, to: field)
-                    count += 1
+                withUnsafeTemporaryAllocation(of: nghttp2_nv.self, capacity: 6) { fields in
+                    var count = 0
+                    func add(_ field: nghttp2_nv) {
+                        fields.initializeElement(at: count, to: field)
+                        count += 1
+                    }
+                    if let httpStatus {
+                        add(HeaderFields.field(":status", httpStatus))
+                        add(HeaderFields.field("content-type", "application/grpc"))
+                    }
+                    add(HeaderFields.field("grpc-status", HeaderFields.statusNumbers[status.code.rawValue]))
+                    if !text.isEmpty { add(HeaderFields.field("grpc-message", copying: text)) }
+                    if !details.isEmpty { add(HeaderFields.field("grpc-status-details-bin", copying: details)) }
+                    if case .unknownEncoding = fault {
+                        add(HeaderFields.field("grpc-accept-encoding", "identity"))
+                    }
+                    body(UnsafeMutableBufferPointer(rebasing: fields[..<count]))
                 }
-                if let httpStatus {
-                    add(HeaderFields.field(":status", httpStatus))
-                    add(HeaderFields.field("content-type", "application/grpc"))
-                }
-                add(HeaderFields.field("grpc-status", HeaderFields.statusNumbers[status.code.rawValue]))
-                if !text.isEmpty { add(HeaderFields.field("grpc-message", copying: text)) }
-                if !details.isEmpty { add(HeaderFields.field("grpc-status-details-bin", copying: details)) }
-                if case .unknownEncoding = fault {
-                    add(HeaderFields.field("grpc-accept-encoding", "identity"))
-                }
-                body(UnsafeMutableBufferPointer(rebasing: fields[..<count]))
-            }
             }
         }
     }
