@@ -133,6 +133,29 @@ public enum BerthResponse {
         return writer.bytes
     }
 
+    /// Whether an encoded `berth.v1.ReleaseResponse` says that the place was ended: its last field is that.
+    public static func saysReleased(_ response: [UInt8]) -> Bool { response.suffix(2) == [2 << 3, 1] }
+
+    /// A `berth.v1.AcquireResponse` for a place that holds.
+    public static func acquired(
+        header: ResponseHeader, name: [UInt8], key: [UInt8], token: Revision, lease: LeaseID, timeToLive: Int64,
+        waitedMilliseconds: Int64, ahead: Int
+    ) -> [UInt8] {
+        var writer = WireWriter(capacity: ResponseHeader.maximumSize + 48 + name.count + key.count)
+        header.append(to: &writer)
+        writer.boolField(2, true)
+        writer.message(3) { (handle) throws(Never) in
+            handle.bytesField(1, name)
+            handle.bytesField(2, key)
+            handle.int64Field(3, token.value)
+            handle.int64Field(4, lease.value)
+            handle.int64Field(5, timeToLive)
+        }
+        writer.int64Field(4, waitedMilliseconds)
+        writer.int64Field(5, Int64(ahead))
+        return writer.bytes
+    }
+
     /// A `berth.v1.BreakResponse`; `place` is an encoded `berth.v1.Place`.
     public static func broken(header: ResponseHeader, place: [UInt8]) -> [UInt8] {
         var writer = WireWriter(capacity: ResponseHeader.maximumSize + place.count + 4)

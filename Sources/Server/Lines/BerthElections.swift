@@ -168,8 +168,11 @@ struct BerthElections: Sendable {
             switch result {
             case .success(let released):
                 var response = Berth_V1_ResignResponse()
-                response.header = released.header
-                response.resigned = released.released
+                switch released {
+                case .now: response.resigned = true
+                case .before: response.resigned = false
+                }
+                response.header = context.header
                 call.respond(response)
             case .failure(let error): call.fail(error)
             }

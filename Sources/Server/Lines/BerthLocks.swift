@@ -38,13 +38,11 @@ struct BerthLocks: Sendable {
         wait.start(payload, patience: TimeAmount(patience: view.waitMilliseconds)) { outcome in
             switch outcome {
             case .holds(let place, let revision):
-                var response = Berth_V1_AcquireResponse()
-                response.header = context.header(revision: revision)
-                response.acquired = true
-                response.handle = Berth_V1_Handle(place, name: name)
-                response.waitedMilliseconds = wait.waited.milliseconds
-                response.ahead = Int64(place.ahead)
-                call.respond(response)
+                call.respond(
+                    BerthResponse.acquired(
+                        header: context.headerTemplate.header(revision: revision, term: context.term), name: name,
+                        key: place.key, token: place.token, lease: place.lease, timeToLive: place.timeToLive,
+                        waitedMilliseconds: wait.waited.milliseconds, ahead: place.ahead))
             case .late(let place):
                 context.holder(of: name, place) { result in
                     var response = Berth_V1_AcquireResponse()
@@ -73,7 +71,8 @@ struct BerthLocks: Sendable {
         guard !view.key.isEmpty else { return call.fail(EtcdError.emptyKey) }
         context.release(key: [UInt8](view.key), token: view.token) { result in
             switch result {
-            case .success(let response): call.respond(response)
+            case .success(.now(let response)): call.respond(response)
+            case .success(.before(let response)): call.respond(response)
             case .failure(let error): call.fail(error)
             }
         }

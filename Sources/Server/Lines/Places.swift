@@ -74,23 +74,30 @@ extension ServerContext {
         }
     }
 
+    /// What a release came to.
+    enum Released {
+        /// The place ended by it: the encoded `berth.v1.ReleaseResponse`.
+        case now([UInt8])
+        /// It had ended before.
+        case before(Berth_V1_ReleaseResponse)
+    }
+
     /// Ends a place; tells how it had ended if it was gone.
     func release(
-        key: [UInt8], token: Revision, _ completion: @escaping (Result<Berth_V1_ReleaseResponse, EtcdError>) -> Void
+        key: [UInt8], token: Revision, _ completion: @escaping (Result<Released, EtcdError>) -> Void
     ) {
         let payload = ReleaseView.encoded(key: key, token: token, at: Self.wallClock())
         propose(.lockRelease, payload) { result in
             switch result {
             case .response(let bytes):
+                guard !BerthResponse.saysReleased(bytes) else { return completion(.success(.now(bytes))) }
                 completion(
                     Result { () throws(EtcdError) in
                         guard var response = try? Berth_V1_ReleaseResponse(serializedBytes: bytes) else {
                             throw .internalError("the state machine's answer is malformed")
                         }
-                        if !response.released, let ended = try self.end(ofPlace: key, token: token) {
-                            response.ended = ended
-                        }
-                        return response
+                        if let ended = try self.end(ofPlace: key, token: token) { response.ended = ended }
+                        return .before(response)
                     })
             case .failure(let error): completion(.failure(error))
             case .entered, .skipped: preconditionFailure("a release is answered with a message")
