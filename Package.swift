@@ -92,8 +92,8 @@ let package = Package(
                 "Berth", "Server", "EtcdAPI", "GRPCTransport", "TestSupport", nioCore, nioPosix, protobuf, logging,
                 lifecycle,
             ]),
-        //tests("SupervisionTests", ["Supervision", "TestSupport"]),
-        //tests("CommandTextTests", ["CommandText", "Berth"]),
-        //tests("BerthCommandTests", ["BerthCommand", "Supervision"]),
+        tests("SupervisionTests", ["Supervision", "TestSupport"]),
+        tests("CommandTextTests", ["CommandText", "Berth"]),
+        tests("BerthCommandTests", ["BerthCommand", "Supervision"]),
     ]
 )
