@@ -35,6 +35,7 @@ type options struct {
 	valueSize int
 	watchers  int
 	locks     int
+	by        string
 	serverPID int
 
 	connections []*clientv3.Client
@@ -65,14 +66,13 @@ const (
 
 // run is the state that the loops of one run share.
 type run struct {
-	phase      int32 // atomic
-	remaining  int64 // atomic; requests still to start, when a count was asked for
-	total      int64 // atomic; requests answered without an error, in any phase
-	recorders  []*recorder
-	fanOut     *fanOut
-	handoff    handoffState
-	conflicts  int64 // atomic
-	heldAtOnce int64 // atomic; times two loops held one lock
+	phase     int32 // atomic
+	remaining int64 // atomic; requests still to start, when a count was asked for
+	total     int64 // atomic; requests answered without an error, in any phase
+	recorders []*recorder
+	fanOut    *fanOut
+	handoff   handoffState
+	conflicts int64 // atomic
 }
 
 func main() {
@@ -87,7 +87,8 @@ func main() {
 	flag.IntVar(&o.keys, "keys", 10000, "key space")
 	flag.IntVar(&o.valueSize, "value-size", 128, "bytes in a value")
 	flag.IntVar(&o.watchers, "watchers", 100, "watchers, for the watch workload")
-	flag.IntVar(&o.locks, "locks", 1, "locks that the loops share, for the mutex workload")
+	flag.IntVar(&o.locks, "locks", 1, "locks that the loops share, for the lock workload")
+	flag.StringVar(&o.by, "by", "mutex", "how to stand in a line: "+interfaceNames())
 	flag.IntVar(&o.serverPID, "server-pid", 0, "process whose CPU time and memory to report")
 	flag.Parse()
 	// The client shares the machine with the server; memory is cheaper here than the collector's CPU time.
@@ -106,7 +107,7 @@ func main() {
 }
 
 func workloadNames() string {
-	names := []string{"revision"}
+	names := []string{"revision", "waiters"}
 	for name := range workloads {
 		names = append(names, name)
 	}
@@ -149,6 +150,9 @@ func (o *options) start() (*result, error) {
 	}
 	if o.workload == "revision" {
 		return &result{Workload: o.workload, RevisionAfter: before}, nil
+	}
+	if o.workload == "waiters" {
+		return o.waiters(ctx)
 	}
 	w, known := workloads[o.workload]
 	if !known {

@@ -130,12 +130,13 @@ func (o *options) report(r *run, w window) *result {
 			failed += n
 		}
 	}
+	resident, _ := processMemory(o.serverPID)
 	seconds := w.ended.Sub(w.started).Seconds()
 	res := &result{
 		Workload: o.workload, Loops: o.loops, Clients: o.clients, Seconds: seconds,
 		Requests: all.count, Rate: float64(all.count) / seconds,
 		P50: all.quantile(0.5), P99: all.quantile(0.99), P999: all.quantile(0.999), Max: float64(all.max) / 1000,
-		Errors: failed, ErrorTexts: errors, ServerRSS: processRSS(o.serverPID),
+		Errors: failed, ErrorTexts: errors, ServerRSS: resident,
 	}
 	if all.count > 0 {
 		res.ServerCPU = (w.cpuEnded - w.cpuStarted) * 1e6 / float64(all.count)
@@ -163,17 +164,23 @@ func processCPU(pid int) float64 {
 	return (user + system) / 100 // Linux reports ticks of a hundredth of a second to every program.
 }
 
-// processRSS is a process's resident memory in KiB; 0 when no process was named.
-func processRSS(pid int) int64 {
+// processMemory is a process's resident memory in KiB, and the part of it that no file backs; 0 when no process was
+// named.
+func processMemory(pid int) (resident, anonymous int64) {
 	if pid <= 0 {
-		return 0
+		return 0, 0
 	}
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for _, line := range strings.Split(string(text), "\n") {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
+		if fields := strings.Fields(line); len(fields) > 1 {
 			kib, _ := strconv.ParseInt(fields[1], 10, 64)
-			return kib
+			switch fields[0] {
+			case "VmRSS:":
+				resident = kib
+			case "RssAnon:":
+				anonymous = kib
+			}
 		}
 	}
-	return 0
+	return resident, anonymous
 }

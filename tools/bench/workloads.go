@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/clientv3"
-	"go.etcd.io/etcd/clientv3/concurrency"
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
@@ -22,8 +21,8 @@ var workloads = map[string]workload{
 	"get-serializable": {about: "serializable get", prepare: fillKeys, open: openGet(clientv3.WithSerializable())},
 	"txn":              {about: "compare a key's revision and swap its value", open: openTxn, finish: finishTxn},
 	"lease":            {about: "grant a lease and revoke it", open: openLease},
-	"mutex":            {about: "lock and unlock", open: openMutex, finish: finishMutex},
-	"handoff":          {about: "time from unlock to the next holder", open: openHandoff, finish: finishMutex},
+	"lock":             {about: "take a lock and give it back", open: openLock, finish: finishLocks},
+	"handoff":          {about: "time from release to the next holder", open: openHandoff, finish: finishLocks},
 	"watch":            {about: "time from put to each watcher", prepare: openWatchers, open: openWatched, finish: finishWatch},
 	"health":           {about: "an empty unary call", open: openHealth},
 }
@@ -151,39 +150,4 @@ func openHealth(_ context.Context, o *options, loop int, random *rand.Rand, r *r
 		_, err := health.Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 		return err
 	}), nil, nil
-}
-
-// openSession starts a session of its own for a loop, so that each loop stands in a queue as a client of its own.
-func openSession(ctx context.Context, o *options, loop int) (*concurrency.Session, func(), error) {
-	session, err := concurrency.NewSession(
-		o.client(loop), concurrency.WithTTL(leaseSeconds), concurrency.WithContext(ctx))
-	if err != nil {
-		return nil, nil, err
-	}
-	return session, func() { _ = session.Close() }, nil
-}
-
-func openMutex(ctx context.Context, o *options, loop int, random *rand.Rand, r *run) (operation, func(), error) {
-	session, end, err := openSession(ctx, o, loop)
-	if err != nil {
-		return nil, nil, err
-	}
-	place := loop % o.locks
-	mutex := concurrency.NewMutex(session, fmt.Sprintf("bench-lock/%d", place))
-	holders := r.handoff.holders(place, o.locks)
-	return timed(func(ctx context.Context) error {
-		if err := mutex.Lock(ctx); err != nil {
-			return err
-		}
-		r.enter(holders)
-		r.leave(holders)
-		return mutex.Unlock(ctx)
-	}), end, nil
-}
-
-func finishMutex(_ context.Context, o *options, r *run) (map[string]int64, error) {
-	if n := atomic.LoadInt64(&r.heldAtOnce); n > 0 {
-		return nil, fmt.Errorf("two loops held one lock at the same time, %d times", n)
-	}
-	return map[string]int64{"locks": int64(o.locks)}, nil
 }

@@ -1,7 +1,8 @@
-"""etcd's v3 messages and services, made from the compiled protos.
+"""The messages and services of etcd's v3 API and of berth.v1, made from the compiled protos.
 
-`pb.PutRequest` is a message class, whatever package it comes from; `SERVICES["etcdserverpb.KV"]` lists a service's
-methods. Message names are unique over all packages, so the package is left out.
+`pb.PutRequest` is a message class of etcd's, whatever package it comes from: its names are unique over all packages.
+`berth.AcquireRequest` is one of berth.v1, which has some names in common with etcd's. `SERVICES["etcdserverpb.KV"]`
+lists a service's methods.
 """
 
 import types
@@ -11,6 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from .paths import ENVIRONMENT
 
 pb = types.SimpleNamespace()
+berth = types.SimpleNamespace()
 SERVICES = {}
 
 
@@ -21,11 +23,12 @@ def _load():
         pool.Add(file)
     for file in files.file:
         descriptor = pool.FindFileByName(file.name)
+        into = berth if file.package == "berth.v1" else pb
         for name, message in descriptor.message_types_by_name.items():
-            assert not hasattr(pb, name), f"two messages called {name}"
-            setattr(pb, name, message_factory.GetMessageClass(message))
+            assert not hasattr(into, name), f"two messages called {name}"
+            setattr(into, name, message_factory.GetMessageClass(message))
         for name, values in descriptor.enum_types_by_name.items():
-            setattr(pb, name, types.SimpleNamespace(**{value.name: value.number for value in values.values}))
+            setattr(into, name, types.SimpleNamespace(**{value.name: value.number for value in values.values}))
         for service in descriptor.services_by_name.values():
             SERVICES[service.full_name] = service
 

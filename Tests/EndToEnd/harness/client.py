@@ -8,7 +8,7 @@ import grpc
 from .api import SERVICES, message_class, pb, prefix_end
 from .target import is_berth
 
-TIMEOUT = 20.0  # Of a unary call, in seconds. Long enough for a busy machine; a test that expects a wait sets its own.
+TIMEOUT = 60.0  # Of a unary call, in seconds. Enough for a starved machine; a test that expects a wait sets its own.
 
 
 class Service:
@@ -56,6 +56,8 @@ class Client:
         self.maintenance = services["etcdserverpb.Maintenance"]
         self.lock = services["v3lockpb.Lock"]
         self.election = services["v3electionpb.Election"]
+        self.locks = services["berth.v1.Locks"]
+        self.elections = services["berth.v1.Elections"]
         self.health = services["grpc.health.v1.Health"]
 
     def close(self):
