@@ -90,7 +90,9 @@ def test_what_looks_like_a_proof_and_is_none(client, handle, untouched):
         "the modification's revision": [compare(target=compare.MOD, key=handle.key, mod_revision=handle.token)],
         "the version": [compare(target=compare.VERSION, key=handle.key, version=1)],
         "the lease": [compare(target=compare.LEASE, key=handle.key, lease=handle.lease)],
-        "another key": [compare(target=compare.CREATE, key=NAME, create_revision=client.range(NAME).kvs[0].create_revision)],
+        "another key": [
+            compare(target=compare.CREATE, key=NAME, create_revision=client.range(NAME).kvs[0].create_revision)
+        ],
         "a range": [
             compare(target=compare.CREATE, key=handle.key, range_end=handle.key + b"\0", create_revision=handle.token)
         ],

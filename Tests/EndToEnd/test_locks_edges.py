@@ -1,4 +1,4 @@
-"""Locks at their edges: odd names, leases that serve two, races between a grant and a change of mind, orderly restarts."""
+"""Locks at their edges: odd names, leases that serve two, grants that cross a change of mind, orderly restarts."""
 
 import random
 import threading
@@ -48,7 +48,8 @@ def test_any_name_will_do(server, client, name):
     assert release(client, handle).released
     second = waiting.result().handle
     with EventStream(client, name, start_revision=1) as stream:
-        assert [event.token for event in stream.events(5)] == [handle.token] * 2 + [second.token, handle.token, second.token]
+        tokens = [event.token for event in stream.events(5)]
+    assert tokens == [handle.token, handle.token, second.token, handle.token, second.token]
 
 
 def test_nested_names_are_locks_of_their_own(client):
@@ -172,10 +173,11 @@ def test_places_modes_and_guards_survive_a_restart(server, end):
     server.start()
     with server.client() as client:
         places = inspect(client, NAME).places
-        shown = [(p.key, p.token, p.owner, p.mode, p.permits, list(p.guards), dict(p.attributes), p.holds) for p in places]
-        assert shown == [
-            (p.key, p.token, p.owner, p.mode, p.permits, list(p.guards), dict(p.attributes), p.holds) for p in before
-        ]
+
+        def shown(p):
+            return p.key, p.token, p.owner, p.mode, p.permits, list(p.guards), dict(p.attributes), p.holds
+
+        assert list(map(shown, places)) == list(map(shown, before))
         refusal_of(lambda: client.put(b"data/x"))
         for handle in handles:
             assert fenced(client, handle, put_op(b"data/x"), put_op(b"single")).succeeded

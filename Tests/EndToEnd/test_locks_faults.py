@@ -54,7 +54,8 @@ def test_a_holder_paused_past_its_time_to_live_is_refused_when_it_wakes(server, 
         assert client.get(NAME) == b"by the next"
         paused.write("release\n")
         assert paused.line(60) == "lost"
-        assert [place.token for place in inspect(client, NAME).places] == [second.handle.token], "it released nobody else"
+        places = inspect(client, NAME).places
+        assert [place.token for place in places] == [second.handle.token], "it released nobody else"
         assert paused.wait(30) == 0
 
 
@@ -119,7 +120,8 @@ def test_50_waiters_keep_their_places_when_the_server_is_killed(server):
     server.start()
     with server.client() as client:
         after = inspect(client, NAME).places
-        assert [(p.key, p.token, p.owner, p.holds) for p in after] == [(p.key, p.token, p.owner, p.holds) for p in before]
+        for was, now in zip(before, after, strict=True):
+            assert (now.key, now.token, now.owner, now.holds) == (was.key, was.token, was.owner, was.holds)
         assert [p.ahead for p in after] == list(range(count + 1))
         # The holder's lock was held all the time.
         refusal_of(lambda: client.put(NAME, b"refused"))

@@ -45,13 +45,15 @@ def exclude_each_other(server, etcdctl, client, tmp_path, kinds, each):
     script.write_text(SECTION)
     (tmp_path / "count").write_text("0")
     section = ["sh", str(script), str(tmp_path), server.url]
-    go_binary = go_mutex_binary()
+    go_binary, berth = go_mutex_binary(), Berth(server.url)
     start = {
-        "command": lambda: Berth(server.url).start("lock", "--ttl", f"{TTL}s", "--guard", "fenced", "shared", "--", *section),
+        "command": lambda: berth.start("lock", "--ttl", f"{TTL}s", "--guard", "fenced", "shared", "--", *section),
         "mutex": lambda: go_mutex(go_binary, server, "shared", TTL, *section),
         "service": lambda: worker(server, "service", "shared", "--ttl", str(TTL), "--run", *section),
         "etcdctl": lambda: etcdctl.start("lock", "--ttl", str(TTL), "shared", "--", *section),
-        "acquire": lambda: worker(server, "acquire", "shared", "--ttl", str(TTL), "--guard", "fenced", "--run", *section),
+        "acquire": lambda: worker(
+            server, "acquire", "shared", "--ttl", str(TTL), "--guard", "fenced", "--run", *section
+        ),
     }
     count = each * len(kinds)
     workers = []

@@ -108,6 +108,7 @@ def test_a_worker_that_is_cut_off_loses_the_lock_when_its_time_is_up(workers):
 
 def test_a_lock_of_a_nonsense_request_is_refused(client):
     """Whatever is refused leaves no place and no lease behind."""
-    for fields in ({"ttl": -1}, {"mode": 2, "permits": 0}, {"mode": 2, "permits": -1}, {"ttl": 0}, {"ttl": 0, "lease": 99}):
+    permits = {"mode": 2, "permits": 0}, {"mode": 2, "permits": -1}
+    for fields in ({"ttl": -1}, *permits, {"ttl": 0}, {"ttl": 0, "lease": 99}):
         error_of(lambda: acquire(client, NAME, wait=0, **fields))
     assert client.prefix(NAME).count == 0 and client.leases() == []

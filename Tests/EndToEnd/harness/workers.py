@@ -21,14 +21,13 @@ def go_mutex_binary():
     """Builds gomutex, which is cheap when nothing changed, and returns its path."""
     folder = ROOT / ".build-bench"
     folder.mkdir(exist_ok=True)
-    environment = dict(
-        os.environ, GO111MODULE="off", GOFLAGS="", GOPATH=GO_SOURCES, GOCACHE=os.environ.get("GOCACHE", f"{folder}/cache")
-    )
+    cache = os.environ.get("GOCACHE", f"{folder}/cache")
+    environment = dict(os.environ, GO111MODULE="off", GOFLAGS="", GOPATH=GO_SOURCES, GOCACHE=cache)
     # A name of its own, then a rename: two test processes may build at once.
     made = folder / f"gomutex.{os.getpid()}"
-    built = subprocess.run(
-        ["go", "build", "-o", made, "."], cwd=HERE / "gomutex", env=environment, capture_output=True, text=True, timeout=600
-    )
+    build = ["go", "build", "-o", made, "."]
+    where = HERE / "gomutex"
+    built = subprocess.run(build, cwd=where, env=environment, capture_output=True, text=True, timeout=600)
     assert built.returncode == 0, f"install golang-go and golang-etcd-server-dev; go build: {built.stderr}"
     return made.rename(folder / "gomutex")
 
