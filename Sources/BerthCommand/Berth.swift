@@ -29,6 +29,7 @@ struct Berth: AsyncParsableCommand {
     /// As argument-parser does it, but for wrong usage: one line, and a status that no command of `berth lock` has by
     /// chance. `serve` keeps its own.
     static func main() async {
+        if CommandLine.arguments.dropFirst().first == GuardCommand._commandName { CommandGuard.ignoreSignals() }
         StartConditions.read()
         let arguments = Array(CommandLine.arguments.dropFirst())
         do {

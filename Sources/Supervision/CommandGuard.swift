@@ -42,6 +42,15 @@ public enum CommandGuard {
         }
     }
 
+    /// What a terminal or a person sends to the command's group, the guard in it included.
+    static let ignored = Signal.passedOn + [SIGTSTP, SIGTTIN, SIGTTOU].map { Signal($0) }
+
+    /// Makes this process deaf to what is meant for the command. The first thing a guard does: it is started with these
+    /// signals blocked, but Swift's runtime lets the main thread receive them.
+    public static func ignoreSignals() {
+        for signal in ignored { _ = Glibc.signal(signal.number, SIG_IGN) }
+    }
+
     /// Guards the process group of the calling process, which has no other business. Blocks.
     ///
     /// - Parameter arguments: as `GuardLink` makes them.
@@ -137,9 +146,6 @@ final class GuardLink: Sendable {
     private let descriptor: Int32
     private let lastDeadline = Mutex<MonotonicInstant?>(nil)
 
-    /// What a terminal or a person sends to the command's group, the guard in it included.
-    private static let blocked = Signal.passedOn + [SIGTSTP, SIGTTIN, SIGTTOU].map { Signal($0) }
-
     /// Starts a guard; nil when it cannot be had, and the supervisor does without.
     init?(_ program: GuardProgram, timing: LeaseTiming, deadline: MonotonicInstant) {
         var ends: [Int32] = [-1, -1]
@@ -151,7 +157,8 @@ final class GuardLink: Sendable {
         let task = CommandGuard.arguments(timing: timing, deadline: deadline)
         do throws(ChildProcess.StartFailure) {
             process = try ChildProcess.start(
-                program.arguments + task, program: program.path, blocked: Self.blocked, input: .descriptor(ends[1]),
+                program.arguments + task, program: program.path, blocked: CommandGuard.ignored,
+                input: .descriptor(ends[1]),
                 output: .null,
                 errors: .null)
         } catch {

@@ -88,6 +88,17 @@ import Testing
         }
     }
 
+    @Test func `a command that ignores SIGTERM is killed by its guard`() async throws {
+        try await TestServer.with { server async throws in
+            let script = "trap '' TERM; echo up; while :; do sleep 0.01; done"
+            let command = try server.start("lock", "job", "--ttl", "2", "--grace", "100ms", "--", "sh", "-c", script)
+            #expect(await command.line() == "up")
+            kill(command.process.id, SIGKILL)
+            // The end of the output: nobody of the group is left to write.
+            #expect(try await command.rest().lines == [])
+        }
+    }
+
     @Test func `a command whose berth is stopped is gone before the next in line has the lock`() async throws {
         try await TestServer.with { server async throws in
             let script =
