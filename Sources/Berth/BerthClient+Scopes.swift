@@ -60,8 +60,12 @@ extension BerthClient {
                 // Released by the body itself: nothing is lost.
                 return false
             }, body: body)
+        // Its time may be up without anyone having noticed yet.
+        if place.end.value == nil, place.remaining == .zero { place.lose("its lease could not be renewed in time") }
         if let end = place.end.value, let error = place.error(end) { throw error }
-        await place.releaseOnTheWayOut()
+        if case .lostBefore(let event) = await place.releaseOnTheWayOut() {
+            throw BerthError.lockLost(name: place.terms.name, reason: event?.lossReason)
+        }
         return try outcome.result.get()
     }
 }

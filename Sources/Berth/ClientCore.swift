@@ -72,7 +72,8 @@ final class ClientCore: Sendable {
         let caller = caller
         tidying.add {
             let request = Etcdserverpb_LeaseRevokeRequest.with { $0.id = lease.value }
-            _ = try? await caller.call(Methods.revoke, request, options: .init(timeout: .after(.seconds(2))))
+            let limit = caller.configuration.pace.abandonTimeout
+            _ = try? await caller.call(Methods.revoke, request, options: .init(timeout: .after(limit)))
         }
     }
 }

@@ -20,9 +20,26 @@ public struct BerthConfiguration: Sendable {
     public var idleTimeout: Duration = .seconds(1800)
     /// Shown to others beside locks and candidacies that name no owner of their own; host and process id unless set.
     public var owner: String = BerthConfiguration.defaultOwner
+    /// What this package's tests set.
+    package var pace = Pace()
 
     /// Servers to speak with; everything else as it is.
     public init(endpoints: [String] = ["http://127.0.0.1:2379"]) { self.endpoints = endpoints }
+
+    /// Times that are right as they are; tests change them, so as to wait for events and not for the clock.
+    package struct Pace: Sendable {
+        /// How often a lease is renewed; nil means every third of its time.
+        package var renewalInterval: Duration?
+        /// Called when a server has answered that it renewed a lease, on the task that reads the answers.
+        package var onRenewal: (@Sendable (LeaseID) -> Void)?
+        /// Longest wait for the reason why a place is gone: whoever holds it is told only then.
+        package var reasonTimeout: Duration = .milliseconds(200)
+        /// Longest wait for the end of a lease that nobody wants any more: closing the client waits for it.
+        package var abandonTimeout: Duration = .seconds(2)
+
+        /// The times as they are.
+        package init() {}
+    }
 
     /// How a TLS connection is made. Files are PEM.
     public struct TLS: Sendable {

@@ -118,7 +118,8 @@ extension EtcdError {
         """)
     /// A write of a protected queue key that would take it from its lease, and its place out of the line.
     public static let placeKeepsLease = failedPrecondition(
-        "berth: the key of a place in line keeps its lease; put it with ignore_lease, and give the place up with Release")
+        "berth: the key of a place in line keeps its lease; put it with ignore_lease, and give the place up with Release"
+    )
     /// The queue key exists and is no place in line.
     public static let placeTaken = failedPrecondition(
         "berth: the queue key exists without hanging on its lease; delete it, or use another lease")
@@ -126,7 +127,8 @@ extension EtcdError {
     public static let leaseEndedWhileWaiting = failedPrecondition(
         "berth: the lease ended while its place was waiting; acquire again")
     /// The place given is not in line any more.
-    public static let placeLost = failedPrecondition("berth: the place is not in line any more: it was lost or released")
+    public static let placeLost = failedPrecondition(
+        "berth: the place is not in line any more: it was lost or released")
     /// Nobody stands in the line, or not with that token.
     public static let noSuchPlace = notFound("berth: no such place in line")
     /// A waiting place was taken away.

@@ -125,9 +125,9 @@ public struct ChildProcess: Sendable, Hashable {
             case Int32(CLD_EXITED): return .ended(.exited(detail))
             case Int32(CLD_KILLED), Int32(CLD_DUMPED): return .ended(.killed(Signal(detail)))
             default:
-                // Taken off, so that the next wait does not find the same stop again.
-                var status: Int32 = 0
-                waitpid(id, &status, WUNTRACED | WNOHANG)
+                // Taken off, so that the next wait does not find the same stop again; never an end, which is `reap`'s.
+                var taken = siginfo_t()
+                waitid(P_PID, id_t(id), &taken, WSTOPPED | WNOHANG)
                 return .stopped(Signal(detail))
             }
         }

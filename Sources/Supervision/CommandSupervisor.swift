@@ -101,7 +101,7 @@ public struct CommandSupervisor: Sendable {
         case .signal(let signal): pass(signal)
         case .stopped(let signal, let inForeground): stopped(by: signal, inForeground)
         case .continued: state == .finished ? [] : [.resume]
-        case .ended(let end): ended(end)
+        case .ended(let end): ended(end, now)
         }
     }
 
@@ -165,9 +165,12 @@ public struct CommandSupervisor: Sendable {
     }
 
     /// What the command left behind in its group must not outlive the lock either once that is lost.
-    private mutating func ended(_ end: CommandEnd) -> [Action] {
+    private mutating func ended(_ end: CommandEnd, _ now: MonotonicInstant) -> [Action] {
         defer { state = .finished }
         switch state {
+        // Nobody looked in time: whether it ended by itself, or by the guard, the lock was not surely held any more.
+        case .running where now >= terminateAt:
+            return [.send(.kill), .finish(.lost(reason: LeaseTiming.notRenewed, end))]
         case .running: return [.finish(.ended(end))]
         case .terminating(_, let reason), .killing(let reason):
             return [.send(.kill), .finish(.lost(reason: reason, end))]

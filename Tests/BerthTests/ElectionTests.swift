@@ -1,18 +1,18 @@
 import Berth
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct ElectionTests {
-    @Test(arguments: TestServer.all)
+@Suite(.timeLimit(.minutes(10))) struct ElectionTests {
+    @Test(arguments: TestServer.allCases)
     func `one leads, the next follows, and observers see every leader and value`(server: TestServer) async throws {
         try await server.client { client in
             #expect(try await client.elections.leader("chair") == nil)
-            let first = try await client.elections.campaign("chair", value: "a")
+            let first = try await client.elections.campaign("chair", value: "a", for: .seconds(600))
             #expect(first.isLeader)
             let leader = try await client.elections.leader("chair")
             #expect(leader?.value == "a")
             #expect(leader?.token == first.token)
             let start = first.token
-            let waiting = Task { try await client.elections.campaign("chair", value: "b") }
+            let waiting = Task { try await client.elections.campaign("chair", value: "b", for: .seconds(600)) }
             for try await batch in client.watch(.prefix("chair/"), from: start + 1) where !batch.events.isEmpty {
                 break
             }
@@ -33,10 +33,10 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `an observer starts with the leader there is`(server: TestServer) async throws {
         try await server.client { client in
-            let leadership = try await client.elections.campaign("chair", value: "a")
+            let leadership = try await client.elections.campaign("chair", value: "a", for: .seconds(600))
             var changes = client.elections.observe("chair").makeAsyncIterator()
             #expect(try await changes.next()?.leader?.value == "a")
             try await leadership.proclaim("b")
@@ -47,10 +47,10 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `who loses leadership leads again when told to`(server: TestServer) async throws {
         try await server.client { client in
-            let tokens = try await client.lead("chair", again: true) { leadership -> [Int64] in
+            let tokens = try await client.lead("chair", for: .seconds(600), again: true) { leadership -> [Int64] in
                 let before = try await client.kv.get("terms")
                 try await client.kv.put("terms", Bytes("\(before?.value.string ?? "") \(leadership.token)"))
                 guard before != nil else {
@@ -69,11 +69,11 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `who loses leadership and is not told to stand again fails`(server: TestServer) async throws {
         try await server.client { client in
             await #expect(throws: BerthError.lockLost(name: "chair", reason: "its lease was given up")) {
-                try await client.lead("chair") { leadership in
+                try await client.lead("chair", for: .seconds(600)) { leadership in
                     try await client.leases.revoke(leadership.leaseID)
                     _ = await leadership.lost
                 }

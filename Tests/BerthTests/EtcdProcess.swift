@@ -3,9 +3,8 @@ import Synchronization
 
 /// A real etcd in a process of its own, on ports of the system's choice and a folder of its own.
 enum EtcdProcess {
-    /// Where Debian's package puts it; tests that need it are left out without it.
+    /// Where Debian's package puts it.
     static let path = "/usr/bin/etcd"
-    static let isInstalled = FileManager.default.isExecutableFile(atPath: path)
 
     private struct NeverReady: Error {}
 
@@ -13,6 +12,7 @@ enum EtcdProcess {
     static func run(
         _ arguments: [String] = [], scheme: String = "http", _ body: (_ port: Int) async throws -> Void
     ) async throws {
+        try InstalledTool.check(path)
         let folder = FileManager.default.temporaryDirectory.appending(path: "berth-etcd-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: folder) }
         let process = Process()
@@ -23,7 +23,7 @@ enum EtcdProcess {
                 "--data-dir", folder.path, "--logger", "zap", "--log-outputs", "stderr",
                 "--listen-client-urls", "\(scheme)://127.0.0.1:0", "--advertise-client-urls", "\(scheme)://127.0.0.1:0",
                 "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                "--initial-cluster", "default=\(peer)",
+                "--initial-cluster", "default=\(peer)", "--unsafe-no-fsync",
             ] + arguments
         let errors = Pipe()
         process.standardError = errors
@@ -66,5 +66,17 @@ enum EtcdProcess {
             let address = line.split(separator: "\"address\":\"").last?.prefix(while: { $0 != "\"" })
         else { return nil }
         return address.split(separator: ":").last.flatMap { Int($0) }
+    }
+}
+
+/// A program that `tools/install --test` installs. A test that needs it fails without it, and says so.
+enum InstalledTool {
+    struct Missing: Error, CustomStringConvertible {
+        let path: String
+        var description: String { "\(path) is missing: tools/install --test installs it" }
+    }
+
+    static func check(_ path: String) throws(Missing) {
+        guard FileManager.default.isExecutableFile(atPath: path) else { throw Missing(path: path) }
     }
 }

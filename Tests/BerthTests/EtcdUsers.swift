@@ -7,11 +7,35 @@ import NIOPosix
 import SwiftProtobuf
 
 /// Sets users up, which this library does not.
-enum EtcdUsers {
+struct EtcdUsers {
+    let port: Int
+
+    private func client() -> GRPCClient {
+        var configuration = ClientConfiguration()
+        configuration.connectTimeout = .seconds(60)
+        return GRPCClient(
+            host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
+            configuration: configuration)
+    }
+
+    /// Turns authentication off and on again: the server knows no token any more.
+    func forgetTokens() async throws {
+        let client = client()
+        let request = Etcdserverpb_AuthenticateRequest.with {
+            $0.name = "root"
+            $0.password = "root"
+        }
+        let answer = try await client.call("/etcdserverpb.Auth/Authenticate", request.serializedBytes())
+        var options = ClientCall.Options()
+        options.metadata.append(("token", try Etcdserverpb_AuthenticateResponse(serializedBytes: answer).token))
+        _ = try await client.call("/etcdserverpb.Auth/AuthDisable", [], options: options)
+        _ = try await client.call("/etcdserverpb.Auth/AuthEnable", [])
+        await client.close()
+    }
+
     /// Turns authentication on, with a root user and one who may read and write the keys with a prefix.
-    static func enable(port: Int, user: String, password: String, prefix: String) async throws {
-        let client = GRPCClient(
-            host: "127.0.0.1", port: port, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+    func enable(user: String, password: String, prefix: String) async throws {
+        let client = client()
         func call(_ method: String, _ request: some Message) async throws {
             let bytes: [UInt8] = try request.serializedBytes()
             _ = try await client.call("/etcdserverpb.Auth/\(method)", bytes)

@@ -1,8 +1,8 @@
 import Berth
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct KVTests {
-    @Test(arguments: TestServer.all)
+@Suite(.timeLimit(.minutes(10))) struct KVTests {
+    @Test(arguments: TestServer.allCases)
     func `what is put is read, at its revision too, until it is deleted`(server: TestServer) async throws {
         try await server.client { client in
             let first = try await client.kv.put("a", "1")
@@ -26,7 +26,7 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `a range is read page by page at one revision, whatever is written meanwhile`(server: TestServer) async throws
     {
         try await server.client { client in
@@ -46,7 +46,7 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `a transaction does one thing or the other`(server: TestServer) async throws {
         try await server.client { client in
             try await client.kv.put("balance", "10")
@@ -76,7 +76,7 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `compare and swap swaps only what it expects`(server: TestServer) async throws {
         try await server.client { client in
             #expect(try await client.kv.compareAndSwap("c", from: nil, to: "1").swapped)
@@ -89,7 +89,7 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `no addition to a counter is lost`(server: TestServer) async throws {
         try await server.client { client in
             try await withThrowingTaskGroup(of: Void.self) { group in
@@ -122,11 +122,11 @@ import Testing
         await #expect(throws: BerthError.closed) { _ = try await client.kv.get("a") }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `a connection nobody uses is closed, and the next call makes another`(server: TestServer) async throws {
         try await server.run { port in
             try await FlakyProxy.run(to: port) { proxy in
-                var configuration = BerthConfiguration(endpoints: ["127.0.0.1:\(proxy.port)"])
+                var configuration = BerthConfiguration.patient(["127.0.0.1:\(proxy.port)"])
                 configuration.idleTimeout = .milliseconds(50)
                 try await BerthClient.with(configuration) { client in
                     try await client.kv.put("a", "1")
@@ -138,10 +138,10 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `the servers are tried in turn`(server: TestServer) async throws {
         try await server.run { port in
-            let configuration = BerthConfiguration(endpoints: ["127.0.0.1:1", "127.0.0.1:\(port)"])
+            let configuration = BerthConfiguration.patient(["127.0.0.1:1", "127.0.0.1:\(port)"])
             try await BerthClient.with(configuration) { client in
                 try await client.kv.put("a", "1")
                 #expect(try await client.kv.get("a")?.value == "1")

@@ -19,6 +19,27 @@ import Testing
         #expect(schedule.work(now: start + .seconds(5), canSend: true).next == start + .seconds(6))
     }
 
+    @Test func `a given interval replaces the third`() {
+        var schedule = LeaseSchedule(renewalInterval: .seconds(1))
+        schedule.add(id, timeToLive: .seconds(600), sentAt: start)
+        #expect(schedule.work(now: start, canSend: true).next == start + .seconds(1))
+        #expect(schedule.work(now: start + .seconds(1), canSend: true).due == [id])
+        _ = schedule.answered(id, timeToLive: .seconds(600))
+        #expect(schedule.deadline(of: id) == start + .seconds(601))
+        #expect(schedule.work(now: start + .seconds(1), canSend: true).next == start + .seconds(2))
+    }
+
+    @Test func `an answer is never taken for that of a later request`() {
+        var schedule = LeaseSchedule()
+        schedule.add(id, timeToLive: .seconds(9), sentAt: start)
+        _ = schedule.work(now: start + .seconds(3), canSend: true)
+        // Renewed by other means while a renewal is on its way, whose answer comes late: it counts from its own request.
+        schedule.add(id, timeToLive: .seconds(9), sentAt: start + .seconds(4))
+        _ = schedule.work(now: start + .seconds(7), canSend: true)
+        _ = schedule.answered(id, timeToLive: .seconds(9))
+        #expect(schedule.deadline(of: id) == start + .seconds(13))
+    }
+
     @Test func `what the server does not know is lost`() {
         var schedule = LeaseSchedule()
         schedule.add(id, timeToLive: .seconds(9), sentAt: start)

@@ -9,9 +9,6 @@ enum TestServer: String, CaseIterable, Sendable {
     case berth
     case etcd
 
-    /// Those there are on this machine.
-    static var all: [TestServer] { EtcdProcess.isInstalled ? [.berth, .etcd] : [.berth] }
-
     /// Serves while `body` runs, with a store of its own.
     func run(_ body: (_ port: Int) async throws -> Void) async throws {
         switch self {
@@ -24,7 +21,7 @@ enum TestServer: String, CaseIterable, Sendable {
     func client(
         _ change: (inout BerthConfiguration) -> Void = { _ in }, _ body: (BerthClient) async throws -> Void
     ) async throws {
-        var configuration = BerthConfiguration()
+        var configuration = BerthConfiguration.patient([])
         change(&configuration)
         try await run { port in
             configuration.endpoints = ["http://127.0.0.1:\(port)"]
@@ -69,7 +66,38 @@ enum TestServer: String, CaseIterable, Sendable {
     }
 }
 
+extension BerthConfiguration {
+    /// Waits longer than the most starved machine takes: what a test is about should decide it, and not the clock.
+    static func patient(_ endpoints: [String]) -> BerthConfiguration {
+        var configuration = BerthConfiguration(endpoints: endpoints)
+        configuration.requestTimeout = .seconds(60)
+        configuration.connectTimeout = .seconds(60)
+        configuration.keepaliveTimeout = .seconds(60)
+        configuration.pace.reasonTimeout = .seconds(60)
+        configuration.pace.abandonTimeout = .seconds(60)
+        return configuration
+    }
+}
+
+extension BerthClient {
+    /// Returns when a lease of so long, which nobody renews, was granted and has run out, by the server's word: at least
+    /// that long passed at the server since the call. Writes `key`.
+    func oneLifetime(of timeToLive: Duration, key: Bytes = "clock") async throws {
+        let lease = try await leases.grant(timeToLive)
+        let revision: Int64
+        do {
+            revision = try await kv.put(key, "", lease: lease.id).revision
+        } catch BerthError.leaseNotFound {
+            return  // It was over before the key stood.
+        }
+        lease.stopRenewing()
+        for try await batch in watch(KeyRange.key(key), from: revision + 1) where !batch.events.isEmpty { break }
+    }
+}
+
 /// Returns when the calling task is cancelled; the suite's time limit bounds it.
 func untilCancelled() async {
-    while !Task.isCancelled { await Task.yield() }
+    let (nothing, source) = AsyncStream.makeStream(of: Never.self)
+    for await _ in nothing {}
+    source.finish()
 }

@@ -1,7 +1,7 @@
 import Berth
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct WatchTests {
+@Suite(.timeLimit(.minutes(10))) struct WatchTests {
     /// Reads events until there are `count`.
     private func events(_ count: Int, _ watch: Watch) async throws -> [WatchEvent] {
         var events: [WatchEvent] = []
@@ -12,7 +12,7 @@ import Testing
         return events
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `a watch tells puts and deletes in order, with what was before`(server: TestServer) async throws {
         try await server.client { client in
             let first = try await client.kv.put("w/a", "1").revision
@@ -28,7 +28,7 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `a watch from now on tells what comes after it stands`(server: TestServer) async throws {
         try await server.client { client in
             try await client.kv.put("w", "before")
@@ -43,7 +43,7 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `a compacted start is reported with the revision`(server: TestServer) async throws {
         try await server.client { client in
             for number in 0..<5 { try await client.kv.put("w", "\(number)") }
@@ -54,12 +54,12 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `over broken connections no event is lost and none comes twice`(server: TestServer) async throws {
         try await server.run { port in
             try await FlakyProxy.run(to: port) { proxy in
-                let direct = BerthConfiguration(endpoints: ["127.0.0.1:\(port)"])
-                let flaky = BerthConfiguration(endpoints: ["127.0.0.1:\(proxy.port)"])
+                let direct = BerthConfiguration.patient(["127.0.0.1:\(port)"])
+                let flaky = BerthConfiguration.patient(["127.0.0.1:\(proxy.port)"])
                 try await BerthClient.with(direct) { writer in
                     try await BerthClient.with(flaky) { client in
                         let count = 300
@@ -79,7 +79,7 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `a watch that is cancelled ends at once`(server: TestServer) async throws {
         try await server.client { client in
             let (stands, standing) = AsyncStream.makeStream(of: Void.self)
@@ -97,7 +97,7 @@ import Testing
         }
     }
 
-    @Test(arguments: TestServer.all)
+    @Test(arguments: TestServer.allCases)
     func `a large revision comes in fragments, complete and once`(server: TestServer) async throws {
         try await server.client { client in
             let value = Bytes([UInt8](repeating: 7, count: 90_000))

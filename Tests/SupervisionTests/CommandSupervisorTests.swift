@@ -31,6 +31,14 @@ private let terminalStop = Signal(SIGTSTP)
         #expect(fixture.machine.wakeUp == nil)
     }
 
+    @Test
+    func `a command that ends when the lock is not surely held any more counts as lost, though nobody had looked`() {
+        var fixture = Fixture()
+        #expect(
+            fixture.handle(.ended(.exited(0)), 11)
+                == [.send(.kill), .finish(.lost(reason: unrenewed, .exited(0)))])
+    }
+
     @Test func `a lease that is not renewed ends the command before itself, SIGTERM first and SIGKILL after the grace`()
     {
         var fixture = Fixture()

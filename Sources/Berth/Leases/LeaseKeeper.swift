@@ -9,20 +9,24 @@ final class LeaseKeeper: Sendable {
     typealias Instant = ContinuousClock.Instant
 
     private struct State {
-        var schedule = LeaseSchedule()
+        var schedule: LeaseSchedule
         var ends: [LeaseID: OneShot<LeaseEnd>] = [:]
         var stream: ClientStream?
         var runner: Task<Void, Never>?
         var isClosed = false
     }
     private let caller: Caller
-    private let state = Mutex(State())
+    private let state: Mutex<State>
     /// Rung when a lease is added, a stream stands or an answer came.
     private let clockBell = Doorbell()
     /// Rung when there is a lease to open a stream for.
     private let streamBell = Doorbell()
 
-    init(_ caller: Caller) { self.caller = caller }
+    init(_ caller: Caller) {
+        self.caller = caller
+        let interval = caller.configuration.pace.renewalInterval
+        state = Mutex(State(schedule: LeaseSchedule(renewalInterval: interval)))
+    }
 
     // MARK: Any task
 
@@ -105,7 +109,8 @@ final class LeaseKeeper: Sendable {
             for end in lost { end.fire(.deadlinePassed) }
             for id in work.due { stream?.post(Self.request(id)) }
             if work.isStalled { stream?.cancel() }
-            await clockBell.wait(until: work.next)
+            // Looked at every second at the latest: timers stand still while the machine is suspended, leases do not.
+            await clockBell.wait(until: work.next.map { min($0, .now + .seconds(1)) })
         }
     }
 
@@ -164,6 +169,7 @@ final class LeaseKeeper: Sendable {
                 }
                 ended?.fire(.gone)
                 clockBell.ring()
+                if answer.ttl > 0 { caller.configuration.pace.onRenewal?(id) }
             }
             return GRPCStatus(.unavailable, "the server ended the stream")
         } catch {

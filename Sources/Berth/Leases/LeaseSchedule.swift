@@ -30,10 +30,13 @@ package struct LeaseSchedule: Sendable {
 
     /// Renewals that fall due within this time are sent together.
     package static let granularity = Duration.milliseconds(50)
+    private let renewalInterval: Duration?
     private var entries: [LeaseID: Entry] = [:]
 
     /// Keeps no lease yet.
-    package init() {}
+    ///
+    /// - Parameter renewalInterval: how long after a renewal the next is due; nil means a third of the lease's time.
+    package init(renewalInterval: Duration? = nil) { self.renewalInterval = renewalInterval }
 
     /// Whether no lease is kept.
     package var isEmpty: Bool { entries.isEmpty }
@@ -41,10 +44,18 @@ package struct LeaseSchedule: Sendable {
     /// Until when a lease certainly lives; nil for one that is not kept.
     package func deadline(of id: LeaseID) -> Instant? { entries[id]?.deadline }
 
-    /// Keeps a lease that was granted or renewed by a request sent at `sentAt`.
+    /// Keeps a lease that was granted or renewed by a request sent at `sentAt`. A renewal on its way stays so: its answer
+    /// must not be taken for that of a later one.
     package mutating func add(_ id: LeaseID, timeToLive: Duration, sentAt: Instant) {
-        entries[id] = Entry(
-            timeToLive: timeToLive, deadline: sentAt + timeToLive, renewAt: sentAt + timeToLive / 3)
+        var entry = Entry(
+            timeToLive: timeToLive, deadline: sentAt + timeToLive,
+            renewAt: sentAt + (renewalInterval ?? timeToLive / 3))
+        if let before = entries[id] {
+            entry.deadline = max(before.deadline, entry.deadline)
+            entry.sentAt = before.sentAt
+            entry.answerDue = before.answerDue
+        }
+        entries[id] = entry
     }
 
     /// Forgets a lease.
@@ -61,7 +72,7 @@ package struct LeaseSchedule: Sendable {
         }
         entry.timeToLive = timeToLive
         entry.deadline = max(entry.deadline, sentAt + timeToLive)
-        entry.renewAt = sentAt + timeToLive / 3
+        entry.renewAt = sentAt + (renewalInterval ?? timeToLive / 3)
         entry.sentAt = nil
         entry.answerDue = nil
         entries[id] = entry

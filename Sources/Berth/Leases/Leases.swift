@@ -12,9 +12,13 @@ public struct Leases: Sendable {
     ///   - id: a number of the caller's choice; nil takes a random one.
     /// - Throws: `.invalid` when the id is taken, `.noSpace`, `.unreachable`.
     public func grant(_ timeToLive: Duration, id: LeaseID? = nil) async throws(BerthError) -> Lease {
-        let lease = id ?? .random()
+        try await grant(timeToLive, as: id ?? .random(), isRandom: id == nil)
+    }
+
+    /// - Parameter isRandom: nobody else can have the number: if it is taken, an earlier attempt took it.
+    func grant(_ timeToLive: Duration, as lease: LeaseID, isRandom: Bool) async throws(BerthError) -> Lease {
         let sentAt = ContinuousClock.now
-        let granted = try await grant(lease, timeToLive, isRandom: id == nil)
+        let granted = try await grant(lease, timeToLive, isRandom: isRandom)
         let end = core.keeper.keep(lease, timeToLive: granted, sentAt: sentAt)
         return Lease(core: core, id: lease, timeToLive: granted, end: end)
     }

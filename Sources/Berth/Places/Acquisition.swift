@@ -39,11 +39,12 @@ struct Acquisition {
         guard answer.isAcquired else { throw .notAcquired(holder: answer.holder) }
         let handle = answer.handle
         var timeToLive = Duration.seconds(handle.ttl)
-        // The server gave the lease its full time when it granted the place, no earlier than this.
+        // The server gave the lease its full time when it granted the place: no earlier than the call began. How long it
+        // waited there is no help, since clocks run apart in a long wait.
         let waited = Duration.milliseconds(answer.waitedMilliseconds)
-        var sentAt = start + waited
+        var sentAt = start
         if ContinuousClock.now - sentAt > timeToLive / 2 {
-            // The answer was long on its way: have the place confirmed before anyone relies on it.
+            // Too little of that is left to be sure of: have the place confirmed before anyone relies on it.
             do throws(BerthError) { (timeToLive, sentAt) = try await confirm(handle) } catch { throw giveUp(error) }
         }
         return HeldPlace(
@@ -87,6 +88,9 @@ struct Acquisition {
             core.abandon(lease)
             let reason = message.replacing("berth: the place was ", with: "")
             return .lockLost(name: name, reason: reason)
+        case .server(let code, let message) where message.hasPrefix("berth: ") && (code == 5 || code == 9):
+            core.abandon(lease)
+            return .lockLost(name: name, reason: "its time was up before the answer arrived")
         case .timedOut where wait != nil:
             core.abandon(lease)
             return .notAcquired(holder: nil)

@@ -16,7 +16,7 @@ struct EtcdAcquisition {
         let lease = LeaseID.random()
         let start = ContinuousClock.now
         do throws(BerthError) {
-            let granted = try await core.leases.grant(timeToLive, id: lease)
+            let granted = try await core.leases.grant(timeToLive, as: lease, isRandom: true)
             let (entry, ahead, first) = try await enter(lease)
             if let first { try await takeTurn(entry, first, lease: granted, since: start) }
             let waited = first == nil ? Duration.zero : .now - start

@@ -38,6 +38,8 @@ final class HeldPlace: Sendable {
     /// For a place that is not kept: until when the last renewal through it reaches.
     private let renewedUntil = Mutex<ContinuousClock.Instant?>(nil)
     private let watchID = Mutex<Int64?>(nil)
+    /// Its key is gone; why is being asked.
+    private let isGone = Mutex(false)
 
     /// A place that holds.
     ///
@@ -64,7 +66,7 @@ final class HeldPlace: Sendable {
 
     /// How long it certainly holds without another renewal.
     var remaining: Duration {
-        guard end.value == nil else { return .zero }
+        guard end.value == nil, !isGone.withLock({ $0 }) else { return .zero }
         if isKept {
             guard let deadline = core.keeper.deadline(of: terms.lease) else { return .zero }
             return max(.zero, deadline - .now)
@@ -102,6 +104,7 @@ final class HeldPlace: Sendable {
     private func keyIsGone() {
         guard end.value == nil else { return }
         guard dialect == .berth else { return lose("its key was deleted") }
+        isGone.withLock { $0 = true }
         // Asking once more to release what is gone tells how it went.
         core.tidying.add { [weak self] in
             guard let self else { return }
@@ -109,8 +112,9 @@ final class HeldPlace: Sendable {
                 $0.key = self.terms.key.data
                 $0.token = self.terms.token
             }
+            let limit = self.core.configuration.pace.reasonTimeout
             let answer = try? await self.core.caller.call(
-                Methods.release, request, options: .init(timeout: .after(.seconds(1))))
+                Methods.release, request, options: .init(timeout: .after(limit)))
             let event = answer.flatMap { $0.hasEnded ? LockEvent($0.ended) : nil }
             self.lose(event?.lossReason ?? "its key was deleted")
         }
@@ -143,7 +147,7 @@ final class HeldPlace: Sendable {
 
     /// - Throws: `.lockLost` when this client knows that the place has ended.
     func checkHeld() throws(BerthError) {
-        guard end.value == nil else { throw lostError() }
+        guard end.value == nil, !isGone.withLock({ $0 }) else { throw lostError() }
     }
 
     private func lostError() -> BerthError {
@@ -234,7 +238,9 @@ final class HeldPlace: Sendable {
 
     /// Releases without regard to cancellation, within the time a request may take; a place that cannot be released
     /// runs out.
-    func releaseOnTheWayOut() async {
-        await shielded { _ = try? await self.release() }
+    ///
+    /// - Returns: what the server said; nil when it could not be asked.
+    func releaseOnTheWayOut() async -> ReleaseOutcome? {
+        await shielded { try? await self.release() }
     }
 }

@@ -49,7 +49,7 @@ extension Bytes: Comparable {
 extension Bytes: CustomStringConvertible {
     /// The text, when these bytes are printable UTF-8; else each unprintable byte as `\xNN`.
     public var description: String {
-        if let string, !string.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) { return string }
+        if let string, !string.unicodeScalars.contains(where: Self.steersTerminals) { return string }
         var text = ""
         for byte in array {
             if byte >= 0x20, byte < 0x7f, byte != UInt8(ascii: "\\") {
@@ -60,5 +60,13 @@ extension Bytes: CustomStringConvertible {
             }
         }
         return text
+    }
+
+    /// Controls, C1 ones too, line separators and marks that turn the direction of writing.
+    private static func steersTerminals(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0..<0x20, 0x7f...0x9f, 0x2028...0x202e, 0x2066...0x2069: true
+        default: false
+        }
     }
 }

@@ -47,10 +47,10 @@ struct ElectCommand: AsyncParsableCommand {
     func run() async throws {
         let signals = SignalRouter()
         try await connection.run { client in
-            var hasLed = false
+            // A wrong address should be seen. Once a server was there, a standby outlasts its absence: that is what it is for.
+            _ = try await client.status()
             while true {
-                let tenure = try await campaign(client, signals, isPatient: hasLed)
-                hasLed = true
+                let tenure = try await campaign(client, signals)
                 let end = try await tenure.run(
                     command, variables: connection.variables, grace: grace?.duration, signals: signals)
                 switch end {
@@ -64,10 +64,8 @@ struct ElectCommand: AsyncParsableCommand {
         }
     }
 
-    /// - Parameter isPatient: goes on while no server answers. Not at first: a wrong address should be seen.
-    private func campaign(
-        _ client: BerthClient, _ signals: SignalRouter, isPatient: Bool
-    ) async throws -> Tenure {
+    /// Stands until it leads, also while no server answers.
+    private func campaign(_ client: BerthClient, _ signals: SignalRouter) async throws -> Tenure {
         let name = name
         let time = ttl.duration
         let proposal = value.map { Bytes($0) } ?? Bytes(BerthConfiguration.defaultOwner)
@@ -77,7 +75,7 @@ struct ElectCommand: AsyncParsableCommand {
                     do throws(BerthError) {
                         return Tenure(try await client.elections.campaign(name, value: proposal, for: time))
                     } catch {
-                        guard isPatient, Self.isPassing(error) else { throw error }
+                        guard Self.isPassing(error) else { throw error }
                     }
                     try await Task.sleep(for: Self.pause)
                 }

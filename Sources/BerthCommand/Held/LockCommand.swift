@@ -117,12 +117,12 @@ struct LockCommand: AsyncParsableCommand {
                 if let signal = acquired.signal { throw ExitCode(CommandEnd.killed(signal).status) }
                 throw error
             }
-            guard !command.isEmpty else { return try await hold(tenure, signals) }
             if let signal = acquired.signal {
                 // Granted just as somebody gave up.
                 _ = try await tenure.release()
                 throw ExitCode(CommandEnd.killed(signal).status)
             }
+            guard !command.isEmpty else { return try await hold(tenure, signals) }
             let end = try await tenure.run(
                 command, variables: connection.variables, grace: grace?.duration, signals: signals)
             switch end {

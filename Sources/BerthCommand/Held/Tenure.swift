@@ -45,9 +45,9 @@ struct Tenure: Sendable {
     /// What a command finds in its environment. The last two are etcdctl's names.
     var variables: [String: String] {
         [
-            "BERTH_LOCK_NAME": name, "BERTH_LOCK_KEY": key.description, "BERTH_LOCK_TOKEN": "\(token)",
+            "BERTH_LOCK_NAME": name, "BERTH_LOCK_KEY": key.string ?? key.description, "BERTH_LOCK_TOKEN": "\(token)",
             "BERTH_LOCK_LEASE": leaseID.description, "BERTH_LOCK_TTL": "\(timeToLive.components.seconds)",
-            "ETCD_LOCK_KEY": key.description, "ETCD_LOCK_REV": "\(token)",
+            "ETCD_LOCK_KEY": key.string ?? key.description, "ETCD_LOCK_REV": "\(token)",
         ]
     }
 
@@ -109,11 +109,13 @@ extension Tenure {
     }
 
     private func release(after end: CommandEnd) async -> TenureEnd {
+        let wasHeld = remaining() > .zero
         do throws(BerthError) {
             guard case .lostBefore(let event) = try await release() else { return .ended(end) }
             let why = event.map { ": \($0.kind.word)\($0.reason.isEmpty ? "" : " by \($0.by), \($0.reason)")" } ?? ""
             return .lost("\(name) had been lost when the command \(end)\(why)")
         } catch {
+            guard wasHeld else { return .lost("\(name) had run out when the command \(end)") }
             // Held until the command ended; nobody else gets in before the lease has run out.
             Output.complain("cannot release \(name), which runs out by itself: \(error)")
             return .ended(end)
