@@ -76,7 +76,8 @@ public nonisolated enum Berth_V1_Mode: SwiftProtobuf.Enum, Swift.CaseIterable {
 
 }
 
-/// Keys that nobody but a holder may write while the lock is held. As in etcd: without range_end one key, with a
+/// Keys that nobody but a holder may write while the lock is held; places in lines are not covered, they have rules of
+/// their own. As in etcd: without range_end one key, with a
 /// range_end of one zero byte all keys from `key` on.
 public nonisolated struct Berth_V1_Guard: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
@@ -541,7 +542,7 @@ public nonisolated struct Berth_V1_Event: Sendable {
 
   public var name: Data = Data()
 
-  /// The place.
+  /// The place; of MOVED the token alone is told.
   public var key: Data = Data()
 
   public var token: Int64 = 0
