@@ -35,6 +35,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     /// Last entry in the store when the snapshot under way was sealed; the worker reads it after the log thread wrote
     /// it, and libraft runs one snapshot at a time.
     private var sealedIndex = RaftIndex.zero
+    /// A planted fault: the log may be cut before base holds what it drops. Set before the log starts.
+    var truncatesBeforeFlush = false
 
     init(
         store: Store, machine: StateMachine, loops: [ServerLoop], interest: LoopInterest,
@@ -132,6 +134,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     }
 
     func snapshotFlush() throws {
+        guard !truncatesBeforeFlush else { return }
         try store.flushSealed(upTo: sealedIndex)
     }
 

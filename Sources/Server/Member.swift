@@ -46,6 +46,7 @@ struct Member: Sendable {
         let store: Store
         do {
             var configuration = StoreConfiguration(directory: settings.dataDirectory)
+            configuration.appliedIndexCommit = settings.faults.appliedIndexCommit
             configuration.onEvent = { event in
                 logger.log(event)
                 switch event {
@@ -82,6 +83,7 @@ struct Member: Sendable {
             store: store, machine: machine, loops: loops, interest: interest, lineInterest: lineInterest,
             leases: keeper,
             onFailure: onFailure)
+        driver.truncatesBeforeFlush = settings.faults.truncatesBeforeFlush
         let storeIndex = store.writer.appliedIndex
         let folder = settings.dataDirectory + "/log"
         var configuration = ReplicatedLogConfiguration(

@@ -17,6 +17,8 @@ public struct ServerSettings: Sendable {
     public var maxRequestBytes: Int
     /// Most operations in one transaction.
     public var maxTxnOps: Int
+    /// Faults for a rig to notice; none, and no option of any command sets them.
+    package var faults = PlantedFaults()
 
     /// etcd's default quota, 2 GiB.
     public static let defaultQuotaBackendBytes: Int64 = 2 << 30

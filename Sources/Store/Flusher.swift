@@ -184,6 +184,7 @@ extension Flusher {
     private func copy(_ young: Environment, _ state: BaseState) throws(StoreError) {
         let source = try young.beginRead()
         defer { mdb_txn_abort(source) }
+        if core.configuration.appliedIndexCommit == .beforeData { try commitAppliedIndex(of: state) }
         let target = try core.base.beginWrite()
         do throws(StoreError) {
             let copier = LayerCopier(
@@ -192,12 +193,14 @@ extension Flusher {
             try copier.copyRevisions()
             try copier.copyKeys()
             try copier.copyRecords()
-            try MetaTable(transaction: target, database: core.base.databases.meta).set(state)
+            let meta = MetaTable(transaction: target, database: core.base.databases.meta)
+            try meta.set(self.state(withData: state, meta))
             if let fault = core.configuration.flushFault() { throw fault }
         } catch {
             mdb_txn_abort(target)
             throw error
         }
         try check(mdb_txn_commit(target), "mdb_txn_commit (base)")
+        if core.configuration.appliedIndexCommit == .afterData { try commitAppliedIndex(of: state) }
     }
 }

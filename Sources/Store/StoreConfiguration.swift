@@ -25,6 +25,8 @@ public struct StoreConfiguration: Sendable {
 
     /// What the next flush fails with just before its commit: a full disk, for tests.
     package var flushFault: @Sendable () -> StoreError? = { nil }
+    /// In which transaction a flush commits the applied index.
+    package var appliedIndexCommit = AppliedIndexCommit.withData
     /// What the next step of physical compaction fails with.
     package var compactionFault: @Sendable () -> StoreError? = { nil }
     /// What starting the flusher's thread fails with; 0 starts it.
