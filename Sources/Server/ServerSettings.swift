@@ -1,5 +1,6 @@
 import Logging
 import StateMachine
+package import Store
 
 /// What a member is told at start. Values are checked when it is made, so a running server holds only good ones.
 public struct ServerSettings: Sendable {
@@ -17,6 +18,12 @@ public struct ServerSettings: Sendable {
     public var maxRequestBytes: Int
     /// Most operations in one transaction.
     public var maxTxnOps: Int
+    /// When what was written is flushed from memory to the store on disk.
+    public var flush = FlushSettings.standard
+    /// When the member compacts by itself.
+    public var autoCompaction = AutoCompactionSettings.off
+    /// Changes how the store is opened, for tests of its faults.
+    package var changeStore: @Sendable (inout StoreConfiguration) -> Void = { _ in }
 
     /// etcd's default quota, 2 GiB.
     public static let defaultQuotaBackendBytes: Int64 = 2 << 30
