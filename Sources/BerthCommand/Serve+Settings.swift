@@ -31,6 +31,7 @@ extension Serve {
                 try number(value(maxTxnOps, "BERTH_MAX_TXN_OPS"), "--max-txn-ops")
                     ?? Int64(ServerSettings.defaultMaxTxnOps)))
         settings.flush = try resolveFlush()
+        settings.snapshotCount = try resolveSnapshotCount(settings.flush)
         settings.autoCompaction = try AutoCompactionSettings(
             mode: value(autoCompactionMode, "BERTH_AUTO_COMPACTION_MODE") ?? "periodic",
             retention: value(autoCompactionRetention, "BERTH_AUTO_COMPACTION_RETENTION") ?? "0",
@@ -50,6 +51,17 @@ extension Serve {
             bytes: Int(
                 try number(value(flushBytes, "BERTH_FLUSH_BYTES"), "--flush-bytes") ?? Int64(FlushSettings.defaultBytes)),
             interval: duration)
+    }
+
+    /// A checkpoint flushes the store too: unless told so it does not come before the store's own bound.
+    private func resolveSnapshotCount(_ flush: FlushSettings) throws(SettingsError) -> Int {
+        guard let count = try number(value(snapshotCount, "BERTH_SNAPSHOT_COUNT"), "--snapshot-count") else {
+            return max(ServerSettings.defaultSnapshotCount, flush.revisions)
+        }
+        guard (1...(4 << 20)).contains(count) else {
+            throw SettingsError("--snapshot-count is \(count); expected 1 to \(4 << 20)")
+        }
+        return Int(count)
     }
 
     /// The log level.

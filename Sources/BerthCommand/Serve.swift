@@ -61,6 +61,12 @@ struct Serve: AsyncParsableCommand {
     var flushInterval: String?
 
     @Option(
+        help: ArgumentHelp(
+            "Log entries between checkpoints, behind which the log is cut (default: 32768, or --flush-revisions if more).",
+            valueName: "count"))
+    var snapshotCount: String?
+
+    @Option(
         help: ArgumentHelp("What --auto-compaction-retention counts: periodic (default) or revision.", valueName: "mode"))
     var autoCompactionMode: String?
 

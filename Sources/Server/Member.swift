@@ -79,8 +79,8 @@ struct Member: Sendable {
         var configuration = ReplicatedLogConfiguration(directory: settings.dataDirectory + "/log", serverID: 1)
         // The kind byte beside the request.
         configuration.fit(entryBytes: settings.maxRequestBytes + 1)
-        // A checkpoint of the log seals the store too: it must not come before the store's own bounds.
-        configuration.snapshotEntries = max(configuration.snapshotEntries, settings.flush.revisions)
+        configuration.snapshotEntries = settings.snapshotCount
+        // A checkpoint of the log seals the store too: by bytes it must not come before the store's own bound.
         configuration.snapshotBytes = max(configuration.snapshotBytes, settings.flush.bytes)
         return configuration
     }

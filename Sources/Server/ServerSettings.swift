@@ -22,6 +22,8 @@ public struct ServerSettings: Sendable {
     package var faults = PlantedFaults()
     /// When what was written is flushed from memory to the store on disk.
     public var flush = FlushSettings.standard
+    /// Log entries between two checkpoints, behind which the log is cut; each flushes the store as well. 1 to 4,194,304.
+    public var snapshotCount = ServerSettings.defaultSnapshotCount
     /// When the member compacts by itself.
     public var autoCompaction = AutoCompactionSettings.off
     /// Changes how the store is opened, for tests of its faults.
@@ -33,6 +35,8 @@ public struct ServerSettings: Sendable {
     public static let defaultMaxRequestBytes = 1_572_864
     /// etcd's default transaction size.
     public static let defaultMaxTxnOps = 128
+    /// 32,768 entries.
+    public static let defaultSnapshotCount = 32_768
     /// What a gRPC message may hold beyond the request size, as in etcd.
     static let messageOverhead = 512 << 10
 
