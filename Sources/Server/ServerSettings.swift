@@ -17,6 +17,8 @@ public struct ServerSettings: Sendable {
     public var maxRequestBytes: Int
     /// Most operations in one transaction.
     public var maxTxnOps: Int
+    /// How long a client may take next to nothing of a copy of the store before it loses it.
+    package var snapshotStall: Duration = .seconds(60)
 
     /// etcd's default quota, 2 GiB.
     public static let defaultQuotaBackendBytes: Int64 = 2 << 30

@@ -25,6 +25,7 @@ final class ServerContext: Sendable {
     let limits: Limits
     let quota: QuotaGuard
     let rangePool: RangePool
+    let copies = CopyDesk()
     private let machine: LogThreadBound<StateMachine>
     /// Addresses the server listens on, with the ports the system chose; known before the first call.
     let boundURLs = Mutex<[ClientURL]>([])
