@@ -181,6 +181,8 @@ extension Flusher {
                 guard error.isMapFull else { throw error }
             }
             let size = environment.mapSize * 2
+            if environment === core.base { core.copies.shut("the store's address space has to grow") }
+            defer { if environment === core.base { core.copies.open() } }
             try core.gate.whileShut(exceptWriter: false) { () throws(StoreError) in try environment.grow(to: size) }
             core.tell(.mapGrown(layer: environment.name, bytes: size))
         }

@@ -41,6 +41,7 @@ public final class Store: Sendable {
         let lock = try FolderLock(directory: directory)
         var opened: [Environment] = []
         do throws(StoreError) {
+            try RestoreFolder.refuseUnfinished(directory)
             let base = try openBase(configuration)
             opened.append(base)
             let contents = try BaseContents(openingOrCreating: base, expected: configuration.expectedIdentity)
@@ -169,6 +170,7 @@ public final class Store: Sendable {
         flusher.join()
         core.handover.update { $0.stop = .atOnce }
         core.endDefragmentations(.failure(.closed))
+        core.copies.shut("the server stops")
         core.gate.close()
         writer.release()
         core.young(0).close()

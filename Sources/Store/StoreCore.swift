@@ -23,6 +23,8 @@ final class StoreCore: Sendable {
     private let youngA: Environment
     private let youngB: Environment
     let gate = ReaderGate()
+    /// Copies of base under way, which no gate keeps: they would hold back whoever waits for readers.
+    let copies = CopyRegistry()
 
     /// Newest revision readers may see. Moved by the log thread after its commit.
     let published: Atomic<Int64>
