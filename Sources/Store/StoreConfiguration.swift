@@ -31,6 +31,8 @@ public struct StoreConfiguration: Sendable {
     package var compactionFault: @Sendable () -> StoreError? = { nil }
     /// What the next attempt to punch a hole fails with, as an `errno`; 0 lets it happen.
     package var punchFault: @Sendable () -> Int32 = { 0 }
+    /// Free pages in a row that defragmentation gives back to the file system; fewer are not worth their place in its tables.
+    package var smallestHole = 4
     /// What starting the flusher's thread fails with; 0 starts it.
     package var flusherStartFault: Int32 = 0
 
