@@ -41,7 +41,7 @@ struct Failure: Error {
     private static func line(of error: TransferError) -> String {
         switch error.reason {
         case .targetNotEmpty: "\(error) (--overwrite allows it)"
-        case _ where error.progress.written > 0: "\(error); run it again with --overwrite"
+        case _ where error.mayHaveWritten: "\(error); run it again with --overwrite"
         default: "\(error)"
         }
     }

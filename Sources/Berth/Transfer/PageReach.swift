@@ -31,7 +31,7 @@ package struct PageReach: Sendable, Hashable {
     package mutating func readNothing() { guess = nil }
 
     /// About as far behind `last` as `last` is behind `first`, and a little more; nil when there is no such key.
-    static func beyond(_ first: Bytes, _ last: Bytes) -> Bytes? {
+    package static func beyond(_ first: Bytes, _ last: Bytes) -> Bytes? {
         let common = zip(first.array, last.array).prefix { $0 == $1 }.count
         let (start, end) = (number(first.array[common...]), number(last.array[common...]))
         guard end > start else { return nil }

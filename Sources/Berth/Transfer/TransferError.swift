@@ -6,6 +6,14 @@ public struct TransferError: Error, Sendable, Equatable {
     /// What was done until then.
     public var progress: TransferProgress
 
+    /// It had begun to write. What was on its way may be written beside what is known to be.
+    public var mayHaveWritten: Bool {
+        switch progress.stage {
+        case .looking, .reading: false
+        case .copying, .granting, .leasedKeys, .verifying: true
+        }
+    }
+
     /// Which store.
     public enum Side: String, Sendable, Hashable {
         /// The one that is read.
@@ -36,9 +44,9 @@ public struct TransferError: Error, Sendable, Equatable {
 extension TransferError: CustomStringConvertible {
     /// One line: what was wrong, how far it came, what to do.
     public var description: String {
-        guard progress.written > 0 || progress.leases > 0 else { return "\(reason); nothing was written" }
-        return
-            "\(reason); \(progress.written) of \(progress.total) keys and \(progress.leases) leases were written before"
+        guard mayHaveWritten else { return "\(reason); nothing was written" }
+        return "\(reason); known to be written: \(progress.written) of \(progress.total) keys, "
+            + "\(progress.leases) leases"
     }
 }
 

@@ -46,7 +46,8 @@ public struct TransferReport: Sendable, Hashable {
     public var endedKeys: Int
     /// Keys of the target that the source does not have, and that were left alone.
     public var otherKeys: Int
-    /// SHA-256 over keys, values and leases of the source, in hexadecimal. `TransferComparison` tells how it is made.
+    /// SHA-256, in hexadecimal, over the source's keys in order: for each the key's length, the key, the value's length,
+    /// the value, the number of its lease. Each number takes eight bytes, the highest first.
     public var sourceHash: String
     /// The same of the target's keys, those left alone not counted.
     public var targetHash: String

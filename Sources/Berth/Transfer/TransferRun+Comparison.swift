@@ -11,20 +11,19 @@ extension TransferRun {
         var comparison = TransferComparison(allowsOthers: transfer.overwrites, endedLeases: endedLeases)
         let reader = reader
         var other = TargetSide(reader: TransferReader(caller: target, range: range, revision: targetRevision))
-        var cursor: TransferReader.Cursor? = reader.start
-        var upcoming: Task<Result<(TransferPage, TransferReader.Cursor?), Reason>, Never>?
-        defer { upcoming?.cancel() }
-        while let place = cursor {
-            let (page, next) = try await (upcoming ?? Self.task(reader, place)).value.get()
+        var current = try await Self.page(reader, at: reader.start)
+        while true {
+            let (page, next) = current
             // The next page is on its way while this one is compared.
-            upcoming = next.map { Self.task(reader, $0) }
-            cursor = next
+            async let following = Self.result(reader, next)
             var side = TransferComparison.Side(page)
             try await other.compare(&side, &comparison)
             var told = progress
             told.keys += page.entries.count
             told.bytes += Int64(page.byteCount)
             progress = told
+            guard let page = try await following.get() else { break }
+            current = page
         }
         try await other.finish(&comparison)
         return TransferReport(
@@ -35,12 +34,11 @@ extension TransferRun {
             firstDifferences: comparison.firstDifferences)
     }
 
-    private static func task(
-        _ reader: TransferReader, _ cursor: TransferReader.Cursor
-    ) -> Task<Result<(TransferPage, TransferReader.Cursor?), Reason>, Never> {
-        Task {
-            do throws(Reason) { return .success(try await page(reader, at: cursor)) } catch { return .failure(error) }
-        }
+    private static func result(
+        _ reader: TransferReader, _ cursor: TransferReader.Cursor?
+    ) async -> Result<(page: TransferPage, next: TransferReader.Cursor?)?, Reason> {
+        guard let cursor else { return .success(nil) }
+        do throws(Reason) { return .success(try await page(reader, at: cursor)) } catch { return .failure(error) }
     }
 
     /// The target's keys, read in step with the source's: a page is asked for up to the last key of the source's page,
