@@ -25,9 +25,9 @@ struct Berth: AsyncParsableCommand {
             CommandGroup(
                 name: "Servers",
                 subcommands: [
-                    Serve.self, StatusCommand.self, SnapshotCommand.self, DemoCommand.self, GuardCommand.self,
+                    Serve.self, StatusCommand.self, SnapshotCommand.self, ImportCommand.self, CheckCommand.self,
+                    DemoCommand.self, GuardCommand.self,
                 ]),
-                subcommands: [Serve.self, StatusCommand.self, ImportCommand.self, DemoCommand.self, GuardCommand.self]),
         ])
 
     /// As argument-parser does it, but for wrong usage: one line, and a status that no command of `berth lock` has by

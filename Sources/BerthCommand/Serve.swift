@@ -69,7 +69,7 @@ struct Serve: AsyncParsableCommand {
     var snapshotCount: String?
 
     @Option(
-        help: ArgumentHelp("What --auto-compaction-retention counts: periodic (default) or revision.", valueName: "mode"))
+        help: ArgumentHelp(
             "What --auto-compaction-retention counts: periodic (default) or revision.", valueName: "mode"))
     var autoCompactionMode: String?
 
