@@ -27,6 +27,10 @@ public struct StoreConfiguration: Sendable {
     package var flushFault: @Sendable () -> StoreError? = { nil }
     /// What the next step of physical compaction fails with.
     package var compactionFault: @Sendable () -> StoreError? = { nil }
+    /// What writing base's checksums fails with, after a transaction of base has been committed.
+    package var sumsFault: @Sendable () -> StoreError? = { nil }
+    /// Whether pages are verified in the background too, and not only when a read comes by.
+    package var verifiesInBackground = true
     /// What starting the flusher's thread fails with; 0 starts it.
     package var flusherStartFault: Int32 = 0
 
