@@ -98,24 +98,34 @@ extension BasePages {
     private static let mainDatabase: MDB_dbi = 1
 }
 
-/// The way from a root to a leaf, each page verified before it is read.
-struct Descent {
-    private let pages: BasePages
+/// Where pages come from, each verified before it is handed out, or not.
+protocol PageSource {
+    func page(_ number: UInt64) throws(StoreError) -> Page
+}
+
+extension PageFile: PageSource {}
+extension BasePages: PageSource {}
+
+/// The way from a root to a leaf.
+struct Descent<Source: PageSource> {
+    private let pages: Source
     private var path: [(page: Page, index: Int)] = []
     private(set) var leaf: Page
     /// The entry looked for; the leaf's count when it lies behind it.
     private(set) var index = 0
 
-    init(_ pages: BasePages, _ root: UInt64, _ target: BasePages.Target) throws(StoreError) {
+    init(_ pages: Source, _ root: UInt64, _ target: BasePages.Target) throws(StoreError) {
         self.pages = pages
         leaf = try pages.page(root)
         while leaf.kind == .branch {
             let below = try Self.child(leaf, target)
             path.append((leaf, below))
-            guard path.count < 64 else { throw pages.damage(leaf.number, "pages below it lead in a circle") }
+            guard path.count < 64 else { throw PageFile.damage(leaf.number, "pages below it lead in a circle") }
             leaf = try pages.page(try leaf.node(below).child)
         }
-        guard leaf.kind != .overflow else { throw pages.damage(leaf.number, "an overflow page where a leaf should be") }
+        guard leaf.kind != .overflow else {
+            throw PageFile.damage(leaf.number, "an overflow page where a leaf should be")
+        }
         index = try Self.entry(leaf, target)
     }
 
@@ -128,7 +138,7 @@ struct Descent {
             while leaf.kind == .branch, leaf.count > 0 {
                 let below = step < 0 ? leaf.count - 1 : 0
                 path.append((leaf, below))
-                guard path.count < 64 else { throw pages.damage(leaf.number, "pages below it lead in a circle") }
+                guard path.count < 64 else { throw PageFile.damage(leaf.number, "pages below it lead in a circle") }
                 leaf = try pages.page(try leaf.node(below).child)
             }
             return leaf

@@ -103,10 +103,7 @@ extension BasePages {
             bytes = UnsafeRawBufferPointer(rebasing: all[Page.headerSize..<(Page.headerSize + node.size)])
         case .pageInside, .tree: throw damage(number, "the list of free pages has a tree in it")
         }
-        guard bytes.count >= 8, bytes.number(0, UInt64.self) <= UInt64(bytes.count / 8 - 1) else {
-            throw damage(number, "a list of free pages of \(bytes.count) bytes")
-        }
-        return FreeList(bytes: bytes)
+        return try FreeList(value: bytes, number)
     }
 }
 
@@ -115,7 +112,13 @@ struct FreeList: Sequence, IteratorProtocol {
     private let bytes: UnsafeRawBufferPointer
     private var position = 0
 
-    init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+    /// - Parameter page: where the record stands.
+    init(value: UnsafeRawBufferPointer, _ page: UInt64) throws(StoreError) {
+        guard value.count >= 8, value.number(0, UInt64.self) <= UInt64(value.count / 8 - 1) else {
+            throw PageFile.damage(page, "a list of free pages of \(value.count) bytes")
+        }
+        bytes = value
+    }
 
     var count: Int { Int(bytes.number(0, UInt64.self)) }
 
