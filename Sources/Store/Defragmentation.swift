@@ -141,15 +141,10 @@ extension Flusher {
     /// A small transaction, after which what the last one freed may be taken: it is then no longer the newest.
     private func releaseNewestPages() throws(StoreError) {
         try growing(core.base) { () throws(StoreError) in
-            let transaction = try core.base.beginWrite()
-            do throws(StoreError) {
+            try core.base.write(commit: "mdb_txn_commit (defragmentation)") { transaction throws(StoreError) in
                 let meta = MetaTable(transaction: transaction, database: core.base.databases.meta)
                 try meta.set(.format, Layout.formatVersion)
-            } catch {
-                mdb_txn_abort(transaction)
-                throw error
             }
-            try check(mdb_txn_commit(transaction), "mdb_txn_commit (defragmentation)")
         }
     }
 
