@@ -23,7 +23,7 @@ final class BaseBuilder {
         do throws(StoreError) {
             base = try Environment(name: "base", kind: .base, path: path, mapSize: mapSize)
             do throws(StoreError) {
-                identity = try BaseContents(openingOrCreating: base, expected: nil).identity
+                identity = try BaseContents.create(in: base, expected: nil)
                 try check(mdb_env_set_flags(base.pointer, UInt32(MDB_NOSYNC), 1), "mdb_env_set_flags")
             } catch {
                 base.close()
