@@ -51,6 +51,7 @@ extension EtcdError {
         case .notLeader: self = .noLeader
         case .stopped: self = .stopped
         case .io: self = .stopped
+        case .refused(let reason): self = EtcdError(code: 14, message: "berth: \(reason)")
         }
     }
 }
