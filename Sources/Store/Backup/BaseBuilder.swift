@@ -58,7 +58,8 @@ final class BaseBuilder {
         }
     }
 
-    func add(_ table: RecordTable, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(SnapshotError) {
+    func add(_ table: RecordTable, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(SnapshotError)
+    {
         try storing { () throws(StoreError) in
             let transaction = try step(key.count + value.count)
             guard let number = RecordTable.allCases.firstIndex(of: table) else { return }
