@@ -72,6 +72,10 @@ let package = Package(
             name: "BerthCommand",
             dependencies: ["Server", "Berth", "Supervision", "CommandText", arguments, logging, lifecycle],
             swiftSettings: settings),
+        // A server that is wrong on purpose, for tools/rig-powercut. No product ships it.
+        .executableTarget(
+            name: "berth-faulty", dependencies: ["Server", "Store", logging, lifecycle], path: "Sources/FaultyBerth",
+            swiftSettings: settings),
         tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
         tests("GRPCTransportTests", ["CNghttp2", "GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),

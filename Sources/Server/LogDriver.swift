@@ -23,6 +23,9 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private var routing = WaitRouting()
     private let leases: LeaseKeeper
     private let onFailure: @Sendable (String) -> Void
+    private let hold: ProposalHold
+    /// Whether `hold` was told that proposals are held back.
+    private var isHolding = false
 
     /// Answers of the open turn, by loop number.
     private var answers: [[ProposalAnswer]]
@@ -35,10 +38,13 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     /// Last entry in the store when the snapshot under way was sealed; the worker reads it after the log thread wrote
     /// it, and libraft runs one snapshot at a time.
     private var sealedIndex = RaftIndex.zero
+    /// A planted fault: the log may be cut before base holds what it drops. Set before the log starts.
+    var truncatesBeforeFlush = false
 
     init(
         store: Store, machine: StateMachine, loops: [ServerLoop], interest: LoopInterest,
-        lineInterest: LoopInterest, leases: LeaseKeeper, onFailure: @escaping @Sendable (String) -> Void
+        lineInterest: LoopInterest, leases: LeaseKeeper, hold: ProposalHold,
+        onFailure: @escaping @Sendable (String) -> Void
     ) {
         self.store = store
         self.machine = machine
@@ -46,11 +52,21 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         self.interest = interest
         self.lineInterest = lineInterest
         self.leases = leases
+        self.hold = hold
         self.onFailure = onFailure
         answers = Array(repeating: [], count: loops.count)
     }
 
-    var acceptsProposals: Bool { failure == nil && store.writer.hasRoom }
+    var acceptsProposals: Bool {
+        guard failure == nil else { return false }
+        let hasRoom = store.writer.hasRoom
+        // Asked with proposals waiting only. The clock is read when it changes, not with every turn.
+        if hasRoom == isHolding {
+            isHolding = !hasRoom
+            if isHolding { hold.begin(now: LeaseKeeper.now()) } else { hold.end(now: LeaseKeeper.now()) }
+        }
+        return hasRoom
+    }
 
     func apply(
         _ entry: UnsafeRawBufferPointer, index: RaftIndex, term: RaftTerm, context: (any ProposalContext)?
@@ -132,6 +148,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     }
 
     func snapshotFlush() throws {
+        guard !truncatesBeforeFlush else { return }
         try store.flushSealed(upTo: sealedIndex)
     }
 

@@ -17,12 +17,15 @@ final class Flusher: @unchecked Sendable {
     private var compactionMayBegin: ContinuousClock.Instant?
     /// Revisions removed by the compaction in progress, and when it began.
     var compaction: (removed: Int, start: ContinuousClock.Instant)?
+    /// The defragmentation in progress.
+    var defragmentation: Defragmentation?
 
     init(_ core: StoreCore) { self.core = core }
 
     private enum Work {
         case flush(StoreCore.SealedLayer)
         case compact(Revision)
+        case defragment
         case stop
     }
 
@@ -76,6 +79,7 @@ final class Flusher: @unchecked Sendable {
                     compactionMayBegin = .now + delay
                     core.tell(.compactionFailed(error, retryIn: delay))
                 }
+            case .defragment: defragment()
             }
         }
     }
@@ -100,6 +104,7 @@ final class Flusher: @unchecked Sendable {
         if mayCompact, state.compactedPhysically < state.durable.compactedRevision {
             return .compact(state.durable.compactedRevision)
         }
+        if !state.defragmentations.isEmpty { return .defragment }
         return nil
     }
 
@@ -128,6 +133,7 @@ final class Flusher: @unchecked Sendable {
             state.lastFailure = error
             state.hasGivenUp = true
         }
+        core.endDefragmentations(.failure(error))
         core.tell(.failed(error))
     }
 
@@ -184,6 +190,7 @@ extension Flusher {
     private func copy(_ young: Environment, _ state: BaseState) throws(StoreError) {
         let source = try young.beginRead()
         defer { mdb_txn_abort(source) }
+        if core.configuration.appliedIndexCommit == .beforeData { try commitAppliedIndex(of: state) }
         let target = try core.base.beginWrite()
         do throws(StoreError) {
             let copier = LayerCopier(
@@ -192,12 +199,14 @@ extension Flusher {
             try copier.copyRevisions()
             try copier.copyKeys()
             try copier.copyRecords()
-            try MetaTable(transaction: target, database: core.base.databases.meta).set(state)
+            let meta = MetaTable(transaction: target, database: core.base.databases.meta)
+            try meta.set(self.state(withData: state, meta))
             if let fault = core.configuration.flushFault() { throw fault }
         } catch {
             mdb_txn_abort(target)
             throw error
         }
         try check(mdb_txn_commit(target), "mdb_txn_commit (base)")
+        if core.configuration.appliedIndexCommit == .afterData { try commitAppliedIndex(of: state) }
     }
 }
