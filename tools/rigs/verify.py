@@ -105,7 +105,8 @@ class Recovery:
         self.checked_places = 0
         self.compacted = 0
 
-    def check(self, client, workload=None):
+    def check(self, client, workload=None, restarted=True):
+        """`restarted`: the server began anew since the last check, so what is not there now will never be."""
         problems = Problems()
         history, ledger = self.history, self.ledger
         for text in history.problems:
@@ -143,8 +144,9 @@ class Recovery:
         for operation in operations:
             if operation.kind == "place":
                 continue  # It may be asked for again.
-            operation.gone = not operation.found and operation.outcome != ACKNOWLEDGED
-            operation.changes = operation.otherwise = operation.compares = ()
+            operation.gone = restarted and not operation.found and operation.outcome != ACKNOWLEDGED
+            if restarted or operation.found:
+                operation.changes = operation.otherwise = operation.compares = ()
         return problems
 
     def take_in(self, client, revision, problems):
