@@ -184,8 +184,7 @@ def run(rig, rounds):
     disks = {}
     for round in range(1, rounds + 1):
         kind = ["ext4", "tmpfs"][round % 2]
-        if kind in disks and disks[kind].rounds >= FLUSH_FAILS_WITHIN = 4.0  # Seconds after which the log is filled as well, when it was to be the store first.
-ROUNDS_A_DISK:
+        if kind in disks and disks[kind].rounds >= ROUNDS_A_DISK:
             disks.pop(kind).remove()
         ending = ENDINGS[(round - 1) // 2 % len(ENDINGS)] if rounds < 8 else rig.random.choice(ENDINGS)
         if kind not in disks:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 from harness.paths import ROOT
 
@@ -61,8 +62,9 @@ class Rig:
         if not self.kept:
             shutil.rmtree(self.folder, ignore_errors=True)
         if kind is not None and issubclass(kind, Exception):
+            traceback.print_exception(error)
             self.fail(f"the rig itself broke: {kind.__name__}: {error}")
-            return False
+            return True
         return False
 
     def flags(self, **wanted):
