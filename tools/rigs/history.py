@@ -31,6 +31,9 @@ REFUSALS = {
     "UNIMPLEMENTED",
 }
 
+# Texts that say so under a code that leaves it open.
+NOT_TAKEN = ("nothing can be written at present", "etcdserver: too many requests")
+
 
 @dataclasses.dataclass(slots=True, frozen=True)
 class Change:
@@ -191,7 +194,8 @@ class History:
     def refuse(self, operation, code, text=""):
         operation.end = time.monotonic()
         operation.error = f"{code}: {text}"
-        operation.outcome = FAILED if code in REFUSALS else UNKNOWN
+        not_taken = code in REFUSALS or any(words in (text or "") for words in NOT_TAKEN)
+        operation.outcome = FAILED if not_taken else UNKNOWN
 
     def told(self, revision, floor=0, what="an answer"):
         """A header's revision; `floor` is `self.floor` as it was before the call began."""
