@@ -25,7 +25,7 @@ from harness.server import Server
 from . import segment
 from .history import History
 from .starting import clear_line, try_start
-from .verify import HistoryUnreadable, Problems, Recovery, check_image
+from .verify import AFTERWARDS, HistoryUnreadable, Problems, Recovery, check_image
 from .workload import Compactor, Workload
 
 TELLING = ("DATA_LOSS", "INTERNAL", "UNAVAILABLE", "UNKNOWN", "ABORTED")  # Codes that may tell of damage.
@@ -182,6 +182,7 @@ class Flip:
         limit = used if draw.random() < 0.9 else len(data)
         self.bit = draw.randrange(8 * limit)
         self.tail = self.entries_in_tail(data) if kind == "log/open segment" else 0
+        self.again = draw.random() < 0.3
         self.copy = Copy(rig, original)
         self.copy.flip(self.name, self.bit)
 
@@ -214,27 +215,40 @@ class Flip:
             outcome, detail = self.serve(problems)
         except (grpc.RpcError, HistoryUnreadable) as error:
             outcome, detail = self.judge_error(error, problems)
-        if not server.is_running() and outcome != "stopped":
+        if server.process is not None and not server.is_running() and outcome != "stopped":
             outcome, detail = self.judge_end(problems)
         server.kill()
         return outcome, detail, problems
 
     def serve(self, problems):
-        """Everything is read, then written on; what has been read must be right."""
+        """Everything is read, then written on; and once more after a restart, as damage may spread with a flush."""
         ledger, server = self.original.ledger, self.copy.server
         with server.client() as client:
-            found = check_image(
-                client, self.original.history, ledger, math.inf, self.original.random, self.tail, raising=True
-            )
+            self.check(client, problems)
             lost = ledger.last - client.revision()
-            for text in found.texts:
-                problems(text)
-            if not found:
+            if not problems:
                 for number in range(20):
-                    client.put(b"after/%d" % number, b"%d" % number, timeout=30)
-                if client.prefix(b"after/").count != 20:
+                    client.put(AFTERWARDS + b"%d" % number, b"%d" % number, timeout=30)
+                if client.prefix(AFTERWARDS).count != 20:
                     problems("what was written after the start is not there")
+        if not problems and self.again:
+            code = server.stop()
+            if code:
+                return "stopped", clear_line(server.log(), code, problems)
+            code = try_start(server)
+            if code is not None:
+                return "stopped", clear_line(server.log(), code, problems)
+            with server.client() as client:
+                self.check(client, problems)
         return ("tail", f"{lost} revisions of the last write are missing") if lost > 0 else ("right", "")
+
+    def check(self, client, problems):
+        original = self.original
+        found = check_image(
+            client, original.history, original.ledger, math.inf, original.random, self.tail, raising=True
+        )
+        for text in found.texts:
+            problems(text)
 
     def judge_error(self, error, problems):
         server = self.copy.server

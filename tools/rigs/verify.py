@@ -11,10 +11,11 @@ import random
 from harness.api import pb
 
 from .history import ACKNOWLEDGED, DELETE, FAILED, PUT, describe
-from .ledger import Attribution, Ledger, in_range, show
+from .ledger import Attribution, Ledger, decode, in_range, show
 
 REPLAY_WITHIN = 60.0  # Seconds without a further event; a backstop.
 PAGE = 2000
+AFTERWARDS = b"after/"  # Keys that a rig writes itself, once a server has come back.
 
 
 class Problems:
@@ -392,8 +393,11 @@ def check_image(client, history, ledger, instant, draw=random, missing=0, raisin
     try:
         for main, events in replay(client, compacted + 1, revision):
             if ledger.revisions.get(main) != events:
-                only_places = all(kind == DELETE and pb.KeyValue.FromString(e).key in leaving for kind, e in events)
-                if main <= floor or not only_places:
+                later = all(
+                    (kind == DELETE and kv.key in leaving) or kv.key.startswith(AFTERWARDS)
+                    for kind, kv in decode(events)
+                )
+                if main <= floor or not later:
                     problems(f"revision {main} has other content than was written")
             elif (author := ledger.authors.get(main)) and author.id not in begun:
                 problems(f"revision {main} holds what had not been asked for yet: {describe(author)}")
@@ -404,7 +408,8 @@ def check_image(client, history, ledger, instant, draw=random, missing=0, raisin
         problems(str(error))
         return problems
     check_state(client, image, revision, draw, problems)
-    book = LeaseBook()
-    book.add(past.operations, past.places)
-    book.check(client, image, problems)
+    if revision >= past.floor and not missing:
+        book = LeaseBook()
+        book.add(past.operations, past.places)
+        book.check(client, image, problems)
     return problems
