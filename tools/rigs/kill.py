@@ -103,11 +103,12 @@ def modified(path):
 
 
 def run(rig, rounds):
-    story, number = None, 0
+    story, number, stories = None, 0, []
     for round in range(1, rounds + 1):
         if story is None:
             number += 1
             story = Story(rig, number)
+            stories.append(story)
             story.start()
         before = len(story.history.operations)
         moment = rig.random.choices(list(MOMENTS), MOMENTS.values())[0]
@@ -132,7 +133,14 @@ def run(rig, rounds):
             else:
                 shutil.rmtree(story.folder)
             story = None
-    return story
+    operations = [operation for story in stories for operation in story.history.operations]
+    unknown = [operation for operation in operations if operation.outcome == "unknown"]
+    rig.say(
+        f"rig-kill: {sum(operation.outcome == 'acknowledged' for operation in operations)} writes acknowledged,"
+        f" {len(unknown)} unknown of which {sum(operation.found > 0 for operation in unknown)} were there;"
+        f" {sum(place.token > 0 for story in stories for place in story.history.places)} locks held;"
+        f" {sum(watcher.count for story in stories for watcher in story.workload.watchers)} revisions watched"
+    )
 
 
 def main():

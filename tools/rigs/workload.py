@@ -419,6 +419,7 @@ class Watcher(Actor):
         self.everything = range_end == b"\0"
         self.next_revision = 1
         self.received = []  # (revision, events) since the last check.
+        self.count = 0  # Of revisions received.
         self.lock = threading.Lock()
 
     def act(self):
@@ -453,6 +454,7 @@ class Watcher(Actor):
             events = tuple(events)
             with self.lock:
                 self.received.append((revision, events))
+                self.count += 1
                 self.next_revision = max(self.next_revision, revision + 1)
             if self.everything:
                 self.history.see(revision, events)
