@@ -81,6 +81,12 @@ class Original:
         self.history = History(seed)
         self.workload = Workload(self.history, seed, writers=3, lockers=1, recipes=0)
         recovery = Recovery(self.history)
+        # A second life brings the other one of the log's metadata files.
+        self.server.start()
+        self.workload.start(self.server.address)
+        self.await_that(lambda: self.history.floor > 50)
+        self.server.kill()
+        self.workload.stop()
         self.server.start()
         self.workload.start(self.server.address)
         # Long enough for a flush, so that the store has most of it, and a good deal of log behind it.
