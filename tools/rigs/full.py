@@ -70,6 +70,7 @@ class Disk:
             problems(f"no write failed within {REFUSED_WITHIN:.0f} s of a full disk")
         alive = self.still_serves(problems)
         time.sleep(self.random.uniform(0, 1.5))
+        self.check_texts(problems, told)
         restarted = not alive
         if ending == "room comes back":
             volume.empty()
@@ -95,9 +96,16 @@ class Disk:
             found = self.recovery.check(client, workload, restarted=restarted)
             for text in found.texts:
                 problems(text)
-        codes = ", ".join(f"{count} × {code} '{text}'" for (code, text), count in workload.failures.most_common(3))
-        told.append(f"writes said {codes}" if codes else "no write failed")
         return f"{self.volume.kind}, {'log' if filling else 'store'} first, {ending}: {'; '.join(told)}", problems
+
+    def check_texts(self, problems, told):
+        """What writers are told says what is wrong with the disk."""
+        failures = self.workload.failures.copy()
+        for (code, text), count in failures.most_common(2):
+            told.append(f"{count} writes were told {code} '{text}'"[:220])
+        for code, text in failures:
+            if self.server.is_running() and not text.startswith("berth: "):
+                problems(f"a write on a full disk was told {code} '{text}', which is not clear")
 
     def await_refusal(self):
         began = time.monotonic()

@@ -31,8 +31,13 @@ REFUSALS = {
     "UNIMPLEMENTED",
 }
 
-# Texts that say so under a code that leaves it open.
-NOT_TAKEN = ("nothing can be written at present", "etcdserver: too many requests")
+
+def says_not_done(code, text):
+    """Whether an error tells that the write was not made and will not be."""
+    if code in REFUSALS or "etcdserver: too many requests" in text:
+        return True
+    # A disk that is full or fails: the text tells a write that was not taken from one that was on its way.
+    return code == "UNAVAILABLE" and text.startswith("berth: ") and "may have been made or not" not in text
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
@@ -194,8 +199,9 @@ class History:
     def refuse(self, operation, code, text=""):
         operation.end = time.monotonic()
         operation.error = f"{code}: {text}"
-        not_taken = code in REFUSALS or any(words in (text or "") for words in NOT_TAKEN)
-        operation.outcome = FAILED if not_taken else UNKNOWN
+        # A place may have been entered before the wait for it failed.
+        refused = operation.kind != "place" and says_not_done(code, text or "")
+        operation.outcome = FAILED if refused else UNKNOWN
 
     def told(self, revision, floor=0, what="an answer"):
         """A header's revision; `floor` is `self.floor` as it was before the call began."""
