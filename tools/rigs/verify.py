@@ -1,0 +1,363 @@
+"""Holds a recovered server against the record.
+
+    problems = Recovery(history).check(client, workload)      after every restart of the same folder
+    problems = check_image(client, whole, ledger, instant)    a folder as it might be after a crash at `instant`
+
+Nobody writes meanwhile. Leases of lockers may run out all the same; their places may leave.
+"""
+
+import random
+
+from harness.api import pb
+
+from .history import ACKNOWLEDGED, DELETE, FAILED, PUT, UNKNOWN, describe
+from .ledger import Attribution, Ledger, in_range, lock_of, show
+
+REPLAY_WITHIN = 60.0  # Seconds without a further event; a backstop.
+PAGE = 2000
+HASHED = 12 << 20  # Bytes of history up to which hashes are computed: about a second.
+
+
+class Problems:
+    """What was found, the first few of each check in words."""
+
+    def __init__(self, bound=12):
+        self.texts = []
+        self.count = 0
+        self.bound = bound
+
+    def __call__(self, text):
+        self.count += 1
+        if len(self.texts) < self.bound:
+            self.texts.append(text)
+
+    def __bool__(self):
+        return self.count > 0
+
+    def __str__(self):
+        more = f"\n  and {self.count - len(self.texts)} more" if self.count > len(self.texts) else ""
+        return "\n".join(f"  {text}" for text in self.texts) + more
+
+
+class HistoryUnreadable(Exception):
+    pass
+
+
+def compacted_revision(client):
+    revision = client.maintenance.HashKV(pb.HashKVRequest(), timeout=REPLAY_WITHIN).compact_revision
+    return max(0, revision)
+
+
+def replay(client, first, last):
+    """Yields (revision, events) of first...last from a watch of everything."""
+    if first > last:
+        return
+    with client.watch() as watch:
+        watch.create(b"\0", b"\0", start_revision=first)
+        revision, events = 0, []
+        while True:
+            try:
+                answer = watch.next(REPLAY_WITHIN)
+            except Exception as error:
+                raise HistoryUnreadable(f"watch from {first}, after revision {revision} of {last}: {error}") from None
+            if answer.canceled:
+                raise HistoryUnreadable(
+                    f"watch from {first} was cancelled at {revision}, compacted at {answer.compact_revision}:"
+                    f" {answer.cancel_reason}"
+                )
+            for event in answer.events:
+                if event.kv.mod_revision != revision:
+                    if events:
+                        yield revision, tuple(events)
+                    revision, events = event.kv.mod_revision, []
+                if revision > last:
+                    return
+                events.append((event.type, event.kv.SerializeToString()))
+            # A revision is never split over answers, so this one is whole.
+            if answer.events and revision >= last:
+                yield revision, tuple(events)
+                return
+
+
+def read_all(client, revision):
+    """Every key-value as of `revision`, in pages."""
+    found, start = [], b"\0"
+    while True:
+        answer = client.range(start, b"\0", revision=revision, limit=PAGE)
+        found += answer.kvs
+        if not answer.more:
+            return found, answer.count if start == b"\0" else len(found)
+        start = answer.kvs[-1].key + b"\0"
+
+
+class Recovery:
+    """Checks one store over all its restarts. Keeps the ledger of all it ever had."""
+
+    def __init__(self, history):
+        self.history = history
+        self.ledger = Ledger()
+        self.attribution = Attribution(history)
+        self.random = random.Random(f"{history.seed} recovery")
+        self.checked_glimpses = 0
+        self.checked_operations = 0
+
+    def check(self, client, workload=None):
+        problems = Problems()
+        history, ledger = self.history, self.ledger
+        for text in history.problems:
+            problems(text)
+        history.problems.clear()
+        self.attribution.refresh()
+        revision = client.revision()
+        if revision < history.floor:
+            problems(f"the store is at revision {revision}, but {history.floor} had been told")
+        ledger.compacted = compacted_revision(client)
+        try:
+            self.take_in(client, revision, problems)
+        except HistoryUnreadable as error:
+            problems(str(error))
+            return problems
+        check_operations(history.operations[self.checked_operations :], ledger, revision, problems)
+        check_shown(history, ledger, problems, self.checked_glimpses)
+        self.checked_operations = len(history.operations)
+        self.checked_glimpses = len(history.glimpses)
+        check_state(client, ledger, revision, self.random, problems)
+        check_leases(client, history, ledger, problems)
+        check_locks(history, ledger, problems)
+        if workload:
+            check_watchers(workload, ledger, problems)
+        return problems
+
+    def take_in(self, client, revision, problems):
+        """The history since the last check, and a piece of what was known before."""
+        history, ledger = self.history, self.ledger
+        known = ledger.last
+        first = max(ledger.compacted + 1, min(known + 1, max(2, known - self.random.randrange(3000))))
+        for missing in range(known + 1, first):  # Compacted before it could be read: watchers saw it.
+            if missing not in history.seen:
+                raise HistoryUnreadable(f"revision {missing} was compacted away before anyone saw it")
+            self.append(missing, history.seen[missing][1], problems)
+        expected = first
+        for main, events in replay(client, first, revision):
+            if main != expected:
+                problems(f"revisions {expected} to {main - 1} are missing")
+                raise HistoryUnreadable(f"history has a gap before {main}")
+            expected = main + 1
+            if main <= known:
+                if ledger.revisions[main] != events:
+                    problems(f"revision {main} has other content than before")
+            else:
+                self.append(main, events, problems)
+
+    def append(self, revision, events, problems):
+        author = self.attribution.author(self.ledger, revision, events, problems)
+        check_guard(self.ledger, self.history, revision, events, author, problems)
+        if author is not None:
+            self.ledger.authors[revision] = author
+        self.ledger.append(revision, events, self.history, problems)
+
+
+def check_operations(operations, ledger, revision, problems):
+    """Every acknowledged write is there, at its revision; every refused one is not."""
+    for operation in operations:
+        if operation.outcome != ACKNOWLEDGED or operation.kind in ("grant", "compact"):
+            continue
+        if operation.changed:
+            if not operation.found:
+                problems(f"lost: {describe(operation)}")
+        elif operation.kind == "delete":
+            change = operation.changes[0]
+            if any(
+                in_range(kv.key, change.key, change.range_end)
+                for kv in ledger_keys(ledger, change, operation.revision)
+            ):
+                problems(f"answered as if nothing was there: {describe(operation)}")
+
+
+def ledger_keys(ledger, change, revision):
+    if not change.range_end:
+        kv = ledger.at(change.key, revision)
+        return [kv] if kv else []
+    keys = [key for key in ledger.versions if in_range(key, change.key, change.range_end)]
+    return [kv for kv in (ledger.at(key, revision) for key in keys) if kv]
+
+
+def check_shown(history, ledger, problems, checked):
+    """What was shown to anyone is what the history says."""
+    for revision, (_, events) in history.seen.items():
+        if ledger.revisions.get(revision) != events:
+            problems(f"revision {revision} was shown to a watcher and {'is other' if revision in ledger.revisions else 'is gone'}")
+    for glimpse in history.glimpses[checked:]:
+        kvs = [encoded for kind, encoded in ledger.revisions.get(glimpse.revision, ()) if kind == PUT]
+        if glimpse.kv not in kvs:
+            problems(f"a read showed {show(glimpse.key)} of revision {glimpse.revision}, which is not so")
+
+
+def check_state(client, ledger, revision, draw, problems):
+    """Ranges and hashes, now and in the past."""
+    lowest = max(ledger.compacted, 1)
+    past = sorted({draw.randint(lowest, revision) for _ in range(3)}) if revision > lowest else []
+    for at in [*past, revision]:
+        found, count = read_all(client, at)
+        compare_state(ledger.state(at), found, at, problems)
+        if count != len(found):
+            problems(f"the range at revision {at} counts {count} keys and has {len(found)}")
+    size = sum(len(kv.value) for kv in ledger.state(revision))
+    size += sum(len(e) for r in range(lowest, revision + 1) for _, e in ledger.revisions.get(r, ()))
+    if size > HASHED:
+        past = []
+    for at in [*past[:1], revision]:
+        expected = ledger.hash(at, ledger.compacted)
+        answer = client.maintenance.HashKV(pb.HashKVRequest(revision=at), timeout=REPLAY_WITHIN)
+        if expected is not None and answer.hash != expected:
+            problems(f"HashKV at revision {at} is {answer.hash}, computed from the history: {expected}")
+
+
+def compare_state(expected, found, revision, problems):
+    if expected == list(found):
+        return
+    wanted = {kv.key: kv for kv in expected}
+    got = {kv.key: kv for kv in found}
+    for key in sorted(wanted.keys() | got.keys()):
+        if wanted.get(key) != got.get(key):
+            what = "is missing" if key not in got else "should not be there" if key not in wanted else "is wrong"
+            problems(f"range at revision {revision}: {show(key)} {what}")
+    if [kv.key for kv in found] != sorted(wanted):
+        problems(f"range at revision {revision}: keys out of order or repeated")
+
+
+def check_leases(client, history, ledger, problems):
+    """Leases that were granted for long and not revoked are there, with their keys and no others."""
+    there = set(client.leases())
+    granted, maybe = set(), {place.lease for place in history.places}
+    for operation in history.operations:
+        if operation.kind == "grant":
+            (granted if operation.outcome == ACKNOWLEDGED else maybe).add(operation.lease)
+        elif operation.kind == "revoke":
+            if operation.outcome == ACKNOWLEDGED:
+                granted.discard(operation.lease)
+                if operation.lease in there:
+                    problems(f"revoked and there all the same: lease {operation.lease:x}")
+            elif operation.outcome != FAILED and operation.lease in granted:
+                granted.discard(operation.lease)
+                maybe.add(operation.lease)
+    for lease in granted - there:
+        problems(f"lost: lease {lease:x}")
+    for lease in there - granted - maybe:
+        problems(f"nobody asked for lease {lease:x}")
+    for lease in granted & there:
+        keys = list(client.time_to_live(lease, keys=True).keys)
+        if keys != sorted(ledger.attached.get(lease, ())):
+            problems(f"lease {lease:x} has {len(keys)} keys, expected {len(ledger.attached.get(lease, ()))}")
+
+
+def check_guard(ledger, history, revision, events, author, problems):
+    """A lock's key was written while a guarding place held: its proof must have been given. Before `events` apply."""
+    for kind, encoded in events:
+        key = pb.KeyValue.FromString(encoded).key
+        line = ledger.lines.get(key)
+        if not line:
+            continue
+        holder = min(line, key=line.get)
+        place = next((place for place in reversed(history.places) if place.key == holder), None)
+        if place and place.guarding and (author is None or author.fenced != line[holder]):
+            problems(f"revision {revision} wrote {show(key)} past its guard {show(holder)}, token {line[holder]}")
+
+
+def check_locks(history, ledger, problems):
+    """No lock was ever held by two."""
+    locks = {}
+    for place in history.places:
+        if place.token:
+            locks.setdefault(place.lock, []).append(place)
+    for lock, places in locks.items():
+        places.sort(key=lambda place: place.held_from)
+        for before, after in zip(places, places[1:]):
+            if after.token <= before.token:
+                problems(f"{show(lock)}: token {after.token} was granted after token {before.token}")
+            if before.held_until > after.held_from:
+                problems(f"{show(lock)}: held by token {after.token} while {before.token} surely held")
+        for place in places:
+            if not place.may_leave or place.held_until == place.held_from + place.ttl:
+                kv = ledger.at(place.key, place.token)
+                if kv is None or kv.create_revision != place.token:
+                    problems(f"{show(lock)}: no place with token {place.token}, which was granted")
+            first = ledger.holder_at(lock, place.granted_at) if place.granted_at <= ledger.last else None
+            if first is not None and first.create_revision < place.token:
+                problems(f"{show(lock)}: token {place.token} was granted while {first.create_revision} stood before it")
+
+
+def check_watchers(workload, ledger, problems):
+    """Each watcher got every event of its range once, in order, and nothing else."""
+    for watcher in workload.watchers:
+        with watcher.lock:
+            received, watcher.received = watcher.received, []
+        last = getattr(watcher, "checked", 1)
+        for revision, events in received:
+            for missed in range(last + 1, revision):
+                if wanted(ledger, watcher, missed):
+                    problems(f"{watcher.name}: revision {missed} never came")
+            if events != wanted(ledger, watcher, revision):
+                problems(f"{watcher.name}: revision {revision} came with other events than history has")
+            last = max(last, revision)
+        watcher.checked = last
+
+
+def wanted(ledger, watcher, revision):
+    events = ledger.revisions.get(revision, ())
+    if watcher.everything:
+        return events
+    return tuple(
+        event for event in events if in_range(pb.KeyValue.FromString(event[1]).key, watcher.key, watcher.range_end)
+    )
+
+
+# Crash images
+
+
+def complete_ledger(history):
+    """The ledger of a recording without a crash, from what its watchers saw; with the problems found in it."""
+    problems = Problems()
+    recovery = Recovery(history)
+    recovery.attribution.refresh()
+    for revision in range(2, max(history.seen, default=1) + 1):
+        if revision not in history.seen:
+            problems(f"no watcher saw revision {revision}")
+            break
+        recovery.append(revision, history.seen[revision][1], problems)
+    check_operations(history.operations, recovery.ledger, recovery.ledger.last, problems)
+    check_locks(history, recovery.ledger, problems)
+    return recovery.ledger, problems
+
+
+def check_image(client, history, ledger, instant, draw=random):
+    """A server on a folder as it might be after a crash at `instant` of the recording `history`, whose whole history
+    is `ledger` (see `complete_ledger`)."""
+    problems = Problems()
+    past = history.until(instant)
+    revision = client.revision()
+    if revision < past.floor:
+        problems(f"the store is at revision {revision}, but {past.floor} had been told")
+    # Places of lockers may have run out since the image was started.
+    compacted = compacted_revision(client)
+    begun = {operation.id for operation in past.operations}
+    image = Ledger()
+    image.compacted = compacted
+    leaving = {place.key for place in past.places}
+    try:
+        for main in range(2, min(compacted, ledger.last) + 1):
+            image.append(main, ledger.revisions[main], past, problems)
+        for main, events in replay(client, compacted + 1, revision):
+            if ledger.revisions.get(main) != events:
+                only_places = all(kind == DELETE and pb.KeyValue.FromString(e).key in leaving for kind, e in events)
+                if main <= past.floor or not only_places:
+                    problems(f"revision {main} has other content than was written")
+            elif (author := ledger.authors.get(main)) and author.id not in begun:
+                problems(f"revision {main} holds what had not been asked for yet: {describe(author)}")
+            image.append(main, events, past, problems)
+    except HistoryUnreadable as error:
+        problems(str(error))
+        return problems
+    check_state(client, image, revision, draw, problems)
+    check_leases(client, past, image, problems)
+    return problems
