@@ -70,7 +70,9 @@ class Operation:
     succeeded: bool = True  # A transaction's compares held.
     changed: bool = True  # The answer tells of a change, which has `revision` for its own.
     error: str = ""
+    target: int = 0  # Of a compaction.
     found: int = 0  # The revision at which a recovered server had it; set by verification.
+    gone: bool = False  # A recovered server did not have it, so none may have it later.
 
     @property
     def wanted(self):
@@ -93,6 +95,7 @@ class Place:
     held_from: float = 0.0
     held_until: float = 0.0  # Surely held before this instant.
     may_leave: bool = False  # It was given up, or its lease may have run out: its key may go.
+    settled: bool = False  # Its grant has been checked.
 
 
 @dataclasses.dataclass(slots=True, frozen=True)
@@ -112,6 +115,7 @@ class History:
         self.seed = seed
         self.operations = []
         self.places = []
+        self.places_by_key = {}
         self.glimpses = []
         self.seen = {}  # Revision → (instant, its events), from watches of everything.
         self.claims = {}  # Revision → the acknowledged operation that has it.
@@ -159,8 +163,15 @@ class History:
     def new_place(self, **fields):
         place = Place(began=time.monotonic(), **fields)
         with self._lock:
-            self.places.append(place)
+            self._add(place)
         return place
+
+    def _add(self, place):
+        self.places.append(place)
+        self.places_by_key[place.key] = place  # Keys carry a lease of their own, so none comes twice.
+
+    def place_at(self, key):
+        return self.places_by_key.get(key)
 
     def acknowledge(self, operation, revision, *, changed=True, succeeded=True):
         """The server said yes. `changed`: the answer shows that keys changed, at exactly `revision`."""
@@ -224,7 +235,9 @@ class History:
             elif copy.outcome == ACKNOWLEDGED and copy.changed:
                 past.claims[copy.revision] = copy
             past.operations.append(copy)
-        past.places = [place for place in self.places if place.began <= instant]
+        for place in self.places:
+            if place.began <= instant:
+                past._add(place)
         past.glimpses = [glimpse for glimpse in self.glimpses if glimpse.at <= instant]
         past.seen = {revision: seen for revision, seen in self.seen.items() if seen[0] <= instant}
         past.floors = [(at, revision) for at, revision in self.floors if at <= instant]

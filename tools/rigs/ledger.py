@@ -8,7 +8,7 @@ import bisect
 
 from harness.api import pb
 
-from .crc32c import crc32c
+from .crc32c import combined, crc32c
 from .history import ACKNOWLEDGED, DELETE, FAILED, PUT, describe
 
 LINE_PREFIX = b"lock/"  # Locks lie here: NAME/<lease in hex> is a place in the line of NAME.
@@ -36,11 +36,12 @@ class Ledger:
         self.attached = {}  # Lease → set of keys.
         self.lines = {}  # Lock → {key: create revision}.
         self.compacted = 0
+        self.stored = {}  # (Revision, sub) → what `_stored` computed.
 
     # Taking in
 
-    def append(self, revision, events, history, problem):
-        """Takes in the next revision. `history.operations` are looked through by `Attribution`."""
+    def append(self, revision, events, problem):
+        """Takes in the next revision, and tells what does not follow from the ones before."""
         if revision != self.last + 1:
             problem(f"revision {revision} follows {self.last}")
         if not events:
@@ -138,24 +139,51 @@ class Ledger:
 
     def hash(self, revision, compacted):
         """What HashKV must answer, or None where physical compaction may show in it: when no key is alive."""
-        keep = {(kv.mod_revision, kv.key) for kv in self.state(revision)}
-        if not keep:
+        compacted = min(compacted, revision)
+        kept, alive = [], False  # Of what is compacted, only the newest live versions at `revision` count.
+        for revisions, values in self.versions.values():
+            place = bisect.bisect_left(revisions, (revision + 1, 0)) - 1
+            if place >= 0 and values[place] is not None:
+                alive = True
+                if revisions[place][0] <= compacted:
+                    kept.append((revisions[place], values[place]))
+        if not alive:
             return None
         crc = crc32c(b"key")
-        parts = []
-        for main in range(2, revision + 1):
+        for (main, sub), kv in sorted(kept, key=lambda version: version[0]):
+            crc = combined(crc, *self._stored(main, sub, PUT, kv))
+        for main in range(compacted + 1, revision + 1):
             for sub, (kind, encoded) in enumerate(self.revisions.get(main, ())):
-                if main <= compacted:
-                    if kind == DELETE or (main, pb.KeyValue.FromString(encoded).key) not in keep:
-                        continue
-                if kind == DELETE:
-                    encoded = pb.KeyValue(key=pb.KeyValue.FromString(encoded).key).SerializeToString()
-                parts.append(b"%b_%b%b" % (main.to_bytes(8), sub.to_bytes(8), b"t" if kind == DELETE else b""))
-                parts.append(encoded)
-            if len(parts) > 1000:
-                crc = crc32c(b"".join(parts), crc)
-                parts = []
-        return crc32c(b"".join(parts), crc)
+                crc = combined(crc, *self._stored(main, sub, kind, encoded))
+        return crc
+
+    def _stored(self, main, sub, kind, kv):
+        """Checksum and length of a change as etcd stores it; computed once."""
+        known = self.stored.get((main, sub))
+        if known is None:
+            encoded = kv if isinstance(kv, bytes) else kv.SerializeToString()
+            if kind == DELETE:
+                encoded = pb.KeyValue(key=pb.KeyValue.FromString(encoded).key).SerializeToString()
+            data = b"%b_%b%b%b" % (main.to_bytes(8), sub.to_bytes(8), b"t" if kind == DELETE else b"", encoded)
+            known = self.stored[main, sub] = (crc32c(data), len(data))
+        return known
+
+    def forget(self, compacted):
+        """Lets go of history that nobody can read any more."""
+        self.compacted = max(self.compacted, compacted)
+        for revision in [r for r in self.revisions if r <= compacted]:
+            del self.revisions[revision]
+            self.authors.pop(revision, None)
+        kept = set()
+        for key, (revisions, values) in list(self.versions.items()):
+            newest = bisect.bisect_left(revisions, (compacted + 1, 0)) - 1
+            if newest > 0:
+                del revisions[:newest], values[:newest]
+            if len(values) == 1 and values[0] is None and revisions[0][0] <= compacted:
+                del self.versions[key]
+            else:
+                kept.add(revisions[0])
+        self.stored = {place: known for place, known in self.stored.items() if place[0] > compacted or place in kept}
 
     def holder_at(self, lock, revision):
         """The key-value of the head of a line as of `revision`, or None."""
@@ -186,7 +214,7 @@ class Attribution:
             o
             for o in self.open_deletions
             # The answer to a revoked lease does not tell whether keys went with it.
-            if o.outcome != FAILED and not o.found and (o.outcome != ACKNOWLEDGED or o.kind == "revoke")
+            if o.outcome != FAILED and not o.found and not o.gone and (o.outcome != ACKNOWLEDGED or o.kind == "revoke")
         ]
 
     def author(self, ledger, revision, events, problem):
@@ -196,12 +224,14 @@ class Attribution:
         if operation is None:
             operation = next((o for o in self.open_deletions if not o.found and ledger.outcome(o)[1] == wanted), None)
             if operation is None:
-                if not self._is_end_of_leases(ledger, wanted):
+                if not self._is_end_of_leases(wanted):
                     problem(f"revision {revision} was asked for by nobody: {show_events(wanted)}")
                 return None
         # A place whose first call broke may have left the line and entered it anew.
         if operation.found and operation.kind != "place":
             problem(f"revision {revision} repeats revision {operation.found}: {describe(operation)}")
+        elif operation.gone:
+            problem(f"revision {revision} was not there after an earlier restart: {describe(operation)}")
         elif operation.outcome == FAILED:
             problem(f"revision {revision} was refused: {describe(operation)}: {operation.error}")
         elif (
@@ -229,10 +259,10 @@ class Attribution:
                 return self.by_id.get(int(head)) if head.isdigit() else None
         return None
 
-    def _is_end_of_leases(self, ledger, wanted):
+    def _is_end_of_leases(self, wanted):
         """Places that may leave their line."""
-        leaving = {place.key for place in self.history.places if place.may_leave}
-        return bool(wanted) and all(kind == DELETE and key in leaving for kind, key, _, _ in wanted)
+        places = [self.history.place_at(key) for kind, key, _, _ in wanted if kind == DELETE]
+        return len(places) == len(wanted) and all(place is not None and place.may_leave for place in places)
 
 
 def decode(events):

@@ -10,12 +10,11 @@ import random
 
 from harness.api import pb
 
-from .history import ACKNOWLEDGED, DELETE, FAILED, PUT, UNKNOWN, describe
-from .ledger import Attribution, Ledger, in_range, lock_of, show
+from .history import ACKNOWLEDGED, DELETE, FAILED, PUT, describe
+from .ledger import Attribution, Ledger, in_range, show
 
 REPLAY_WITHIN = 60.0  # Seconds without a further event; a backstop.
 PAGE = 2000
-HASHED = 12 << 20  # Bytes of history up to which hashes are computed: about a second.
 
 
 class Problems:
@@ -91,15 +90,20 @@ def read_all(client, revision):
 
 
 class Recovery:
-    """Checks one store over all its restarts. Keeps the ledger of all it ever had."""
+    """Checks one store over all its restarts. Keeps the ledger of all it ever had.
+
+    What was checked and can be read no more (because of a compaction) is forgotten, so that long runs stay small.
+    """
 
     def __init__(self, history):
         self.history = history
         self.ledger = Ledger()
         self.attribution = Attribution(history)
+        self.leases = LeaseBook()
         self.random = random.Random(f"{history.seed} recovery")
-        self.checked_glimpses = 0
         self.checked_operations = 0
+        self.checked_places = 0
+        self.compacted = 0
 
     def check(self, client, workload=None):
         problems = Problems()
@@ -108,24 +112,39 @@ class Recovery:
             problems(text)
         history.problems.clear()
         self.attribution.refresh()
+        operations = history.operations[self.checked_operations :]
+        self.checked_operations = len(history.operations)
         revision = client.revision()
         if revision < history.floor:
             problems(f"the store is at revision {revision}, but {history.floor} had been told")
         ledger.compacted = compacted_revision(client)
+        check_compaction(operations, self.compacted, ledger.compacted, problems)
+        self.compacted = ledger.compacted
         try:
             self.take_in(client, revision, problems)
         except HistoryUnreadable as error:
             problems(str(error))
             return problems
-        check_operations(history.operations[self.checked_operations :], ledger, revision, problems)
-        check_shown(history, ledger, problems, self.checked_glimpses)
-        self.checked_operations = len(history.operations)
-        self.checked_glimpses = len(history.glimpses)
+        check_operations(operations, ledger, problems)
+        check_shown(history, ledger, problems)
         check_state(client, ledger, revision, self.random, problems)
-        check_leases(client, history, ledger, problems)
-        check_locks(history, ledger, problems)
+        self.leases.add(operations, history.places[self.checked_places :])
+        self.leases.check(client, ledger, problems)
+        check_locks(history, ledger, problems, self.checked_places)
         if workload:
             check_watchers(workload, ledger, problems)
+        ledger.forget(ledger.compacted)
+        # The ledger has it all now.
+        history.seen.clear()
+        history.glimpses.clear()
+        self.checked_places = next(
+            (n for n, place in enumerate(history.places) if not place.settled), len(history.places)
+        )
+        for operation in operations:
+            if operation.kind == "place":
+                continue  # It may be asked for again.
+            operation.gone = not operation.found and operation.outcome != ACKNOWLEDGED
+            operation.changes = operation.otherwise = operation.compares = ()
         return problems
 
     def take_in(self, client, revision, problems):
@@ -154,10 +173,10 @@ class Recovery:
         check_guard(self.ledger, self.history, revision, events, author, problems)
         if author is not None:
             self.ledger.authors[revision] = author
-        self.ledger.append(revision, events, self.history, problems)
+        self.ledger.append(revision, events, problems)
 
 
-def check_operations(operations, ledger, revision, problems):
+def check_operations(operations, ledger, problems):
     """Every acknowledged write is there, at its revision; every refused one is not."""
     for operation in operations:
         if operation.outcome != ACKNOWLEDGED or operation.kind in ("grant", "compact"):
@@ -182,12 +201,15 @@ def ledger_keys(ledger, change, revision):
     return [kv for kv in (ledger.at(key, revision) for key in keys) if kv]
 
 
-def check_shown(history, ledger, problems, checked):
+def check_shown(history, ledger, problems):
     """What was shown to anyone is what the history says."""
     for revision, (_, events) in history.seen.items():
-        if ledger.revisions.get(revision) != events:
-            problems(f"revision {revision} was shown to a watcher and {'is other' if revision in ledger.revisions else 'is gone'}")
-    for glimpse in history.glimpses[checked:]:
+        if revision > ledger.compacted and ledger.revisions.get(revision) != events:
+            became = "is other now" if revision in ledger.revisions else "is gone"
+            problems(f"revision {revision} was shown to a watcher and {became}")
+    for glimpse in history.glimpses:
+        if glimpse.revision <= ledger.compacted:
+            continue
         kvs = [encoded for kind, encoded in ledger.revisions.get(glimpse.revision, ()) if kind == PUT]
         if glimpse.kv not in kvs:
             problems(f"a read showed {show(glimpse.key)} of revision {glimpse.revision}, which is not so")
@@ -202,10 +224,6 @@ def check_state(client, ledger, revision, draw, problems):
         compare_state(ledger.state(at), found, at, problems)
         if count != len(found):
             problems(f"the range at revision {at} counts {count} keys and has {len(found)}")
-    size = sum(len(kv.value) for kv in ledger.state(revision))
-    size += sum(len(e) for r in range(lowest, revision + 1) for _, e in ledger.revisions.get(r, ()))
-    if size > HASHED:
-        past = []
     for at in [*past[:1], revision]:
         expected = ledger.hash(at, ledger.compacted)
         answer = client.maintenance.HashKV(pb.HashKVRequest(revision=at), timeout=REPLAY_WITHIN)
@@ -226,29 +244,44 @@ def compare_state(expected, found, revision, problems):
         problems(f"range at revision {revision}: keys out of order or repeated")
 
 
-def check_leases(client, history, ledger, problems):
-    """Leases that were granted for long and not revoked are there, with their keys and no others."""
-    there = set(client.leases())
-    granted, maybe = set(), {place.lease for place in history.places}
-    for operation in history.operations:
-        if operation.kind == "grant":
-            (granted if operation.outcome == ACKNOWLEDGED else maybe).add(operation.lease)
-        elif operation.kind == "revoke":
-            if operation.outcome == ACKNOWLEDGED:
-                granted.discard(operation.lease)
-                if operation.lease in there:
-                    problems(f"revoked and there all the same: lease {operation.lease:x}")
-            elif operation.outcome != FAILED and operation.lease in granted:
-                granted.discard(operation.lease)
-                maybe.add(operation.lease)
-    for lease in granted - there:
-        problems(f"lost: lease {lease:x}")
-    for lease in there - granted - maybe:
-        problems(f"nobody asked for lease {lease:x}")
-    for lease in granted & there:
-        keys = list(client.time_to_live(lease, keys=True).keys)
-        if keys != sorted(ledger.attached.get(lease, ())):
-            problems(f"lease {lease:x} has {len(keys)} keys, expected {len(ledger.attached.get(lease, ()))}")
+def check_compaction(operations, before, compacted, problems):
+    """A compaction that was acknowledged stands, and none that nobody asked for."""
+    asked = [operation for operation in operations if operation.kind == "compact"]
+    least = max([before, *(o.target for o in asked if o.outcome == ACKNOWLEDGED)])
+    most = max([before, *(o.target for o in asked if o.outcome != FAILED)])
+    if not least <= compacted <= most:
+        problems(f"compacted at revision {compacted}, expected {least} to {most}")
+
+
+class LeaseBook:
+    """Which leases there must be, and which there may be."""
+
+    def __init__(self):
+        self.granted, self.revoked, self.maybe = set(), set(), set()
+
+    def add(self, operations, places):
+        self.maybe |= {place.lease for place in places}
+        for operation in operations:
+            if operation.kind == "grant":
+                (self.granted if operation.outcome == ACKNOWLEDGED else self.maybe).add(operation.lease)
+            elif operation.kind == "revoke" and operation.outcome != FAILED:
+                self.granted.discard(operation.lease)
+                (self.revoked if operation.outcome == ACKNOWLEDGED else self.maybe).add(operation.lease)
+
+    def check(self, client, ledger, problems):
+        """Leases that were granted for long and not revoked are there, with their keys and no others."""
+        there = set(client.leases())
+        for lease in self.revoked & there:
+            problems(f"revoked and there all the same: lease {lease:x}")
+        for lease in self.granted - there:
+            problems(f"lost: lease {lease:x}")
+        for lease in there - self.granted - self.maybe - self.revoked:
+            problems(f"nobody asked for lease {lease:x}")
+        for lease in self.granted & there:
+            keys = list(client.time_to_live(lease, keys=True).keys)
+            if keys != sorted(ledger.attached.get(lease, ())):
+                expected = len(ledger.attached.get(lease, ()))
+                problems(f"lease {lease:x} has {len(keys)} keys, expected {expected}, or others than expected")
 
 
 def check_guard(ledger, history, revision, events, author, problems):
@@ -259,32 +292,38 @@ def check_guard(ledger, history, revision, events, author, problems):
         if not line:
             continue
         holder = min(line, key=line.get)
-        place = next((place for place in reversed(history.places) if place.key == holder), None)
+        place = history.place_at(holder)
         if place and place.guarding and (author is None or author.fenced != line[holder]):
             problems(f"revision {revision} wrote {show(key)} past its guard {show(holder)}, token {line[holder]}")
 
 
-def check_locks(history, ledger, problems):
-    """No lock was ever held by two."""
-    locks = {}
-    for place in history.places:
-        if place.token:
-            locks.setdefault(place.lock, []).append(place)
-    for lock, places in locks.items():
-        places.sort(key=lambda place: place.held_from)
-        for before, after in zip(places, places[1:]):
-            if after.token <= before.token:
-                problems(f"{show(lock)}: token {after.token} was granted after token {before.token}")
-            if before.held_until > after.held_from:
-                problems(f"{show(lock)}: held by token {after.token} while {before.token} surely held")
-        for place in places:
-            if not place.may_leave or place.held_until == place.held_from + place.ttl:
-                kv = ledger.at(place.key, place.token)
-                if kv is None or kv.create_revision != place.token:
-                    problems(f"{show(lock)}: no place with token {place.token}, which was granted")
-            first = ledger.holder_at(lock, place.granted_at) if place.granted_at <= ledger.last else None
+def check_locks(history, ledger, problems, checked=0):
+    """No lock was ever held by two. Places before `checked` are settled; each is still compared with the next."""
+    last = {}  # Lock → the place that was granted last.
+    places = [place for place in history.places if place.token]
+    for place in sorted(places, key=lambda place: place.held_from):
+        before = last.get(place.lock)
+        last[place.lock] = place
+        if before and place.token <= before.token:
+            problems(f"{show(place.lock)}: token {place.token} was granted after token {before.token}")
+        if before and before.held_until > place.held_from:
+            problems(f"{show(place.lock)}: held by token {place.token} while {before.token} surely held")
+    for place in history.places[checked:]:
+        if not place.token or place.settled:
+            continue
+        if place.granted_at > ledger.last:
+            problems(f"{show(place.lock)}: token {place.token} was granted at revision {place.granted_at}, which is lost")
+        if place.token > ledger.compacted:
+            kv = ledger.at(place.key, place.token)
+            if kv is None or kv.create_revision != place.token:
+                problems(f"{show(place.lock)}: no place with token {place.token}, which was granted")
+        if place.granted_at > ledger.compacted:
+            first = ledger.holder_at(place.lock, place.granted_at)
             if first is not None and first.create_revision < place.token:
-                problems(f"{show(lock)}: token {place.token} was granted while {first.create_revision} stood before it")
+                problems(
+                    f"{show(place.lock)}: token {place.token} was granted while {first.create_revision} stood before it"
+                )
+        place.settled = True
 
 
 def check_watchers(workload, ledger, problems):
@@ -300,6 +339,7 @@ def check_watchers(workload, ledger, problems):
             if events != wanted(ledger, watcher, revision):
                 problems(f"{watcher.name}: revision {revision} came with other events than history has")
             last = max(last, revision)
+        # A compaction may pass what a watcher has got, never what it has not.
         watcher.checked = last
 
 
@@ -325,7 +365,7 @@ def complete_ledger(history):
             problems(f"no watcher saw revision {revision}")
             break
         recovery.append(revision, history.seen[revision][1], problems)
-    check_operations(history.operations, recovery.ledger, recovery.ledger.last, problems)
+    check_operations(history.operations, recovery.ledger, problems)
     check_locks(history, recovery.ledger, problems)
     return recovery.ledger, problems
 
@@ -346,7 +386,7 @@ def check_image(client, history, ledger, instant, draw=random):
     leaving = {place.key for place in past.places}
     try:
         for main in range(2, min(compacted, ledger.last) + 1):
-            image.append(main, ledger.revisions[main], past, problems)
+            image.append(main, ledger.revisions[main], problems)
         for main, events in replay(client, compacted + 1, revision):
             if ledger.revisions.get(main) != events:
                 only_places = all(kind == DELETE and pb.KeyValue.FromString(e).key in leaving for kind, e in events)
@@ -354,10 +394,12 @@ def check_image(client, history, ledger, instant, draw=random):
                     problems(f"revision {main} has other content than was written")
             elif (author := ledger.authors.get(main)) and author.id not in begun:
                 problems(f"revision {main} holds what had not been asked for yet: {describe(author)}")
-            image.append(main, events, past, problems)
+            image.append(main, events, problems)
     except HistoryUnreadable as error:
         problems(str(error))
         return problems
     check_state(client, image, revision, draw, problems)
-    check_leases(client, past, image, problems)
+    book = LeaseBook()
+    book.add(past.operations, past.places)
+    book.check(client, image, problems)
     return problems

@@ -47,7 +47,9 @@ class Actor:
                 self.history.problem(f"{self.name}: unexpected refusal {error.code().name}: {error.details()}")
         except ValueError as error:  # gRPC's word for a call on a channel that was closed.
             if "closed channel" not in str(error):
-                raise
+                self.history.problem(f"{self.name}: {error!r}")
+        except Exception as error:  # A mistake of the rig's own must not pass for silence.
+            self.history.problem(f"{self.name}: {error!r}")
 
     def call(self, operation, send):
         """Sends a write. Returns its answer, or None when it was refused; the caller acknowledges."""
@@ -243,7 +245,7 @@ class Locker(Actor):
         lock, lease = self.random.choice(LOCKS), self.next_lease
         key = b"%b/%x" % (lock, lease)
         id = self.history.new_id()
-        ttl = 2 if self.guarding and self.random.random() < 0.2 else 600
+        ttl = 2 if self.guarding and self.random.random() < 0.1 else 600
         self.operation = self.history.begin(
             self.name, "place", id=id, changes=(Change("put", key, b"%d/" % id, lease=lease),), lease=lease, ttl=ttl
         )
@@ -377,7 +379,11 @@ class RecipeLocker(Locker):
         place = self.place
         place.held_until = min(place.held_until, time.monotonic())
         place.may_leave = True
-        self.client.revoke(place.lease, timeout=ANSWER_WITHIN)
+        try:
+            self.client.revoke(place.lease, timeout=ANSWER_WITHIN)
+        except grpc.RpcError as error:
+            if error.code().name != "NOT_FOUND":  # Revoked in an earlier life, without an answer.
+                raise
 
 
 class Watcher(Actor):
@@ -424,6 +430,28 @@ class Watcher(Actor):
                 self.next_revision = max(self.next_revision, revision + 1)
             if self.everything:
                 self.history.see(revision, events)
+
+
+class Compactor:
+    """Compacts at a random revision up to `latest` that no watcher has still to get."""
+
+    def __init__(self, workload, latest):
+        self.workload = workload
+        self.latest = latest
+
+    def compact(self, address):
+        history, watchers = self.workload.history, self.workload.watchers
+        latest = min([self.latest, *(watcher.next_revision - 1 for watcher in watchers)])
+        if latest < 10:
+            return
+        target = random.Random(f"{self.workload.seed} {latest}").randint(latest * 3 // 4, latest)
+        operation = history.begin("compactor", "compact", target=target)
+        with Client(address) as client:
+            try:
+                answer = client.compact(target, timeout=ANSWER_WITHIN)
+                history.acknowledge(operation, answer.header.revision, changed=False)
+            except grpc.RpcError as error:
+                history.refuse(operation, error.code().name, error.details())
 
 
 class Workload:
