@@ -1,6 +1,7 @@
 """One run of a server with everything recorded: its disk by the preloaded recorder, its answers by the clients."""
 
 import dataclasses
+import os
 import pathlib
 import pickle
 import random
@@ -27,32 +28,28 @@ class Compaction:
 
 
 class BigWriter(Writer):
-    """Large values on few keys, to fill segments of the log and to make flushes long; as many bytes as it was given."""
-
-    left = 0
+    """Large values on few keys, to fill segments of the log, to make flushes long, and to bring a checkpoint on."""
 
     def act(self):
-        if self.left <= 0:
-            return self.workload.stopping.wait(0.1)
         self.put(key=b"big/%d" % self.random.randrange(3))
-        self.workload.stopping.wait(self.random.choice([0, 0.02, 0.1]))
+        self.workload.stopping.wait(1 if self.workload.has_checkpoint else 0.01)
 
     def value(self, id):
-        size = min(self.random.choice([300_000, 1_000_000, 1_400_000]), max(self.left, 1000))
-        self.left -= size
+        size = self.random.choice([300_000, 1_000_000, 1_400_000])
         return (b"%d/" % id + FILLER * 6)[:size]
 
 
 class Load(Workload):
     """The rigs' workload, with large values and compactions beside it."""
 
-    def __init__(self, history, seed, big_bytes):
+    has_checkpoint = False
+
+    def __init__(self, history, seed):
         super().__init__(history, seed)
         for watcher in self.watchers:
             watcher.next_revision = 2
         for number in range(2):
             self.writers.append(BigWriter(self, f"big writer {number}", 50 + number))
-            self.writers[-1].left = big_bytes // 2
         self.compactions = []
 
     def compact(self, client, draw):
@@ -96,16 +93,15 @@ def record(build, folder, seed, seconds):
     folder.mkdir(parents=True)
     draw = random.Random(f"{seed} recording")
     history = History(seed)
-    # Without an option for it, only many bytes make a checkpoint of the log fall due.
-    load = Load(history, seed, (10 if "--snapshot-count" in build.options else 76) << 20)
+    load = Load(history, seed)
     server = RigServer(build, folder / "data", folder / "trace").start()
     ready = time.monotonic()
     try:
         load.start(server.address)
         with server.client() as client:
-            until = time.monotonic() + seconds
-            while time.monotonic() < until:
+            while time.monotonic() < ready + seconds or not load.has_checkpoint and time.monotonic() < ready + 4 * seconds:
                 time.sleep(draw.uniform(0.1, 0.5))
+                load.has_checkpoint = any(name.startswith("snapshot-") for name in os.listdir(server.data_dir / "log"))
                 load.compact(client, draw)
             load.stop()
             see_the_rest(client, history)
