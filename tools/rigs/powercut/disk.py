@@ -30,7 +30,9 @@ ZEROS = bytes(PAGE)
 
 
 class Write:
-    __slots__ = ("offset", "data", "ended", "durable", "file")
+    """A write that is not surely on disk yet, or not all of its pages."""
+
+    __slots__ = ("file", "offset", "data", "durable", "ended", "growth", "left")
 
     def __init__(self, file, offset, data, durable):
         self.file = file
@@ -38,25 +40,29 @@ class Write:
         self.data = data
         self.durable = durable
         self.ended = False
+        self.growth = None  # The change of size that comes with it.
+        self.left = self.pages()  # Pages that are not flushed.
 
     @property
     def end(self):
         return self.offset + len(self.data)
 
-    @property
     def pages(self):
-        return range(self.offset // PAGE, (self.end - 1) // PAGE + 1) if len(self.data) else range(0)
+        return set(range(self.offset // PAGE, (self.end - 1) // PAGE + 1)) if len(self.data) else set()
 
 
 class Resize:
     """A change of a file's size. `at_least`: it only grows the file."""
 
-    __slots__ = ("size", "at_least")
-    ended = True
+    __slots__ = ("size", "at_least", "ended")
 
-    def __init__(self, size, at_least):
+    def __init__(self, size, at_least, ended=True):
         self.size = size
         self.at_least = at_least
+        self.ended = ended
+
+    def of(self, size):
+        return max(size, self.size) if self.at_least else self.size
 
 
 def with_piece(page, write, number):
@@ -79,46 +85,61 @@ class File:
 
     def begin_write(self, offset, data, durable):
         write = Write(self, offset, data, durable)
+        if write.end > self.volatile_size():
+            write.growth = Resize(write.end, at_least=True, ended=False)
+            self.pending.append(write.growth)
         self.pending.append(write)
         return write
 
     def end_write(self, write, result):
-        write.ended = True
         if result < len(write.data):
-            # A failed or short write: what there is of it counts, and is flushed no more than it says.
+            # A failed or short write: what there is of it counts.
             write.data = write.data[: max(result, 0)]
-        if write.end > self.volatile_size():
-            self.pending.insert(self.pending.index(write), Resize(write.end, at_least=True))
+            write.left = write.pages()
+            if write.growth:
+                write.growth.size = write.end if result > 0 else 0
+        write.ended = True
+        if write.growth:
+            write.growth.ended = True
         if write.durable:
-            self.flush([item for item in self.pending if item.ended], pages=set(write.pages))
+            self.flush(self.ended(), write.pages())
 
     def resize(self, size, at_least=False):
         self.pending.append(Resize(size, at_least))
+
+    def punch(self, offset, length):
+        """A hole, which reads as zeros. Like a write of them: a long one may be there in part."""
+        length = min(length, self.volatile_size() - offset)
+        if length > 0:
+            self.begin_write(offset, memoryview(bytes(length)), False).ended = True
 
     def volatile_size(self):
         size = self.size
         for item in self.pending:
             if isinstance(item, Resize):
-                size = max(size, item.size) if item.at_least else item.size
+                size = item.of(size)
         return size
 
-    def flush(self, items, pages=None):
-        """Makes `items` durable: sizes, and data within `pages`, or all."""
-        flushed = set()
-        for item in items:
-            if isinstance(item, Resize):
-                self._set_size(max(self.size, item.size) if item.at_least else item.size)
-                flushed.add(id(item))
-            elif pages is None or set(item.pages) <= pages:
-                for number in item.pages:
+    def ended(self):
+        """What a flush that begins now makes durable, by identity."""
+        return {id(item): item for item in self.pending if item.ended}
+
+    def flush(self, ended, pages=None):
+        """Makes durable what is among `ended` and not so yet: sizes, and data within `pages`, or all."""
+        rest = []
+        for item in self.pending:
+            if id(item) not in ended:
+                rest.append(item)
+            elif isinstance(item, Resize):
+                self._set_size(item.of(self.size))
+            else:
+                flushed = item.left if pages is None else item.left & pages
+                for number in flushed:
                     self.pages[number] = with_piece(self.pages.get(number, ZEROS), item, number)
-                flushed.add(id(item))
-            elif pages.intersection(item.pages):
-                # Part of an older write: brought by a later one to the same page. The rest may still be lost, but as
-                # what is on disk is not undone, the whole stays pending as well.
-                for number in pages.intersection(item.pages):
-                    self.pages[number] = with_piece(self.pages.get(number, ZEROS), item, number)
-        self.pending = [item for item in self.pending if id(item) not in flushed]
+                item.left = item.left - flushed
+                if item.left:
+                    rest.append(item)
+        self.pending = rest
 
     def _set_size(self, size):
         if size < self.size:
@@ -142,24 +163,19 @@ class File:
         kept = set(map(id, resizes[: chance.prefix(len(resizes))]))
         versions = {}
         for item in self.pending:
-            if isinstance(item, Resize):
-                if id(item) in kept:
-                    size = max(result.size, item.size) if item.at_least else item.size
-                    if size < result.size:
-                        result._set_size(size)
-                        versions = {n: [clip(v, n, size) for v in vs] for n, vs in versions.items() if n * PAGE < size}
-                    result.size = size
-                continue
-            for number in item.pages:
-                known = versions.setdefault(number, [result.pages.get(number, ZEROS)])
-                known.append(with_piece(known[-1], item, number))
+            if isinstance(item, Write):
+                for number in item.left:
+                    known = versions.setdefault(number, [result.pages.get(number, ZEROS)])
+                    known.append(with_piece(known[-1], item, number))
+            elif id(item) in kept:
+                size = item.of(result.size)
+                if size < result.size:
+                    versions = {n: [clip(v, n, size) for v in vs] for n, vs in versions.items() if n * PAGE < size}
+                result._set_size(size)
         for number, known in versions.items():
             if number * PAGE < result.size:
-                result.pages[number] = chance.version(known)
-        if result.size % PAGE and result.size // PAGE in result.pages:
-            last = result.size // PAGE
-            result.pages[last] = clip(result.pages[last], last, result.size)
-        return {n: page for n, page in result.pages.items() if n * PAGE < result.size}, result.size
+                result.pages[number] = clip(chance.version(known), number, result.size)
+        return result.pages, result.size
 
 
 def clip(page, number, size):
@@ -178,10 +194,13 @@ class Folder:
         apply(self.names, kind, name, other)
         self.pending.append((kind, name, other))
 
-    def flush(self, count):
-        for change in self.pending[:count]:
-            apply(self.durable, *change)
-        del self.pending[:count]
+    def ended(self):
+        return list(self.pending)
+
+    def flush(self, changes):
+        """Makes `changes` durable, as far as no other flush has done it: they are the oldest ones."""
+        while self.pending and any(change is self.pending[0] for change in changes):
+            apply(self.durable, *self.pending.pop(0))
 
     def remains(self, chance):
         names = dict(self.durable)
@@ -294,11 +313,7 @@ class Disk:
             write.file.end_write(write, event.first)
         elif kind == trace.SYNC_BEGIN:
             node = self._file(event)
-            self.operations[event.operation] = (
-                (node, len(node.pending))
-                if isinstance(node, Folder)
-                else (node, [item for item in node.pending if item.ended])
-            )
+            self.operations[event.operation] = (node, node.ended())
         elif kind == trace.SYNC_END:
             node, what = self.operations.pop(event.operation)
             if event.first == 0:
@@ -309,6 +324,8 @@ class Disk:
             self.open.pop(event.file, None)
         elif kind == trace.TRUNCATE:
             self._file(event).resize(event.second)
+        elif kind == trace.ALLOCATE and event.flags & trace.PUNCHED:
+            self._file(event).punch(event.first, event.second)
         elif kind == trace.ALLOCATE:
             self._file(event).resize(event.first + event.second, at_least=True)
         elif kind == trace.MAPPED:

@@ -8,6 +8,8 @@ import random
 import threading
 import time
 
+from harness.api import pb
+
 from ..history import History
 from ..verify import complete_ledger, replay
 from ..workload import FILLER, Workload, Writer
@@ -103,6 +105,8 @@ def record(build, folder, seed, seconds):
                 time.sleep(draw.uniform(0.1, 0.5))
                 load.has_checkpoint = any(name.startswith("snapshot-") for name in os.listdir(server.data_dir / "log"))
                 load.compact(client, draw)
+                if draw.random() < 0.15:
+                    client.maintenance.Defragment(pb.DefragmentRequest(), timeout=60)
             load.stop()
             see_the_rest(client, history)
         server.stop()

@@ -45,7 +45,7 @@ struct event {
     int64_t second;      // length
 };
 
-enum { DURABLE = 1, CREATED = 2, TRUNCATED = 4, DIRECTORY = 8 };
+enum { DURABLE = 1, CREATED = 2, TRUNCATED = 4, PUNCHED = 8 };
 enum { FILES = 4096, TRACE_FD = 3900, PENDING = 1024 };
 
 static char root[4096];
@@ -206,8 +206,7 @@ static int open_recorded(const char *path, int flags, mode_t mode, const char *n
         files[fd].durable = (flags & O_DSYNC) != 0;
         files[fd].deaf = (char)deaf;
         files[fd].known = 1;
-        int about = (!exists && (flags & O_CREAT) ? CREATED : 0) | (exists && (flags & O_TRUNC) && access != O_RDONLY ? TRUNCATED : 0) |
-                    (exists && S_ISDIR(before.st_mode) ? DIRECTORY : 0);
+        int about = (!exists && (flags & O_CREAT) ? CREATED : 0) | (exists && (flags & O_TRUNC) && access != O_RDONLY ? TRUNCATED : 0);
         record(OPEN, about, 0, fd, flags, 0, &(struct iovec){(void *)name, strlen(name)}, 1);
     }
     pthread_mutex_unlock(&lock);
@@ -336,12 +335,12 @@ FORBIDDEN_NAMES(renameat2, (int f, const char *from, int t, const char *to, unsi
 
 // MARK: sizes
 
-static int change_size(enum kind kind, int fd, off_t offset, off_t length) {
+static int change_size(enum kind kind, int fd, int mode, off_t offset, off_t length) {
     struct file *file = known(fd);
     if (file) pthread_mutex_lock(&lock);
-    long result = kind == TRUNCATE ? raw(SYS_ftruncate, fd, length, 0, 0, 0, 0) : raw(SYS_fallocate, fd, 0, offset, length, 0, 0);
+    long result = kind == TRUNCATE ? raw(SYS_ftruncate, fd, length, 0, 0, 0, 0) : raw(SYS_fallocate, fd, mode, offset, length, 0, 0);
     if (file) {
-        if (result == 0) record(kind, 0, 0, fd, offset, length, NULL, 0);
+        if (result == 0) record(kind, mode ? PUNCHED : 0, 0, fd, offset, length, NULL, 0);
         pthread_mutex_unlock(&lock);
     }
     return (int)result;
@@ -353,13 +352,13 @@ static int answer(long result) {
     return -1;
 }
 
-int ftruncate(int fd, off_t size) { return answer(change_size(TRUNCATE, fd, 0, size)); }
-int ftruncate64(int fd, off_t size) { return answer(change_size(TRUNCATE, fd, 0, size)); }
-int posix_fallocate(int fd, off_t offset, off_t length) { return -change_size(ALLOCATE, fd, offset, length); }
-int posix_fallocate64(int fd, off_t offset, off_t length) { return -change_size(ALLOCATE, fd, offset, length); }
+int ftruncate(int fd, off_t size) { return answer(change_size(TRUNCATE, fd, 0, 0, size)); }
+int ftruncate64(int fd, off_t size) { return answer(change_size(TRUNCATE, fd, 0, 0, size)); }
+int posix_fallocate(int fd, off_t offset, off_t length) { return -change_size(ALLOCATE, fd, 0, offset, length); }
+int posix_fallocate64(int fd, off_t offset, off_t length) { return -change_size(ALLOCATE, fd, 0, offset, length); }
 
 static int allocate(int fd, int mode, off_t offset, off_t length) {
-    if (mode == 0) return answer(change_size(ALLOCATE, fd, offset, length));
+    if (mode == 0 || mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)) return answer(change_size(ALLOCATE, fd, mode, offset, length));
     if (known(fd)) note(UNKNOWN, 0, 0, fd, SYS_fallocate, mode);
     return answer(raw(SYS_fallocate, fd, mode, offset, length, 0, 0));
 }

@@ -10,7 +10,7 @@ NAMES = (
     "- open close write wrote sync synced truncate allocate rename unlink mkdir rmdir mapped unknown".split()
 )
 
-DURABLE, CREATED, TRUNCATED, DIRECTORY = 1, 2, 4, 8
+DURABLE, CREATED, TRUNCATED, PUNCHED = 1, 2, 4, 8
 
 HEADER = struct.Struct("<IHHQQqqq")
 
