@@ -250,6 +250,6 @@ class History:
 
 def describe(operation):
     first = operation.wanted[0] if operation.wanted else None
-    target = f" {(first.key or b'lease %x' % first.lease).decode(errors='replace')}" if first else ""
+    target = f" {(first.key or b'lease %x' % first.lease)[:30].decode(errors='replace')}" if first else ""
     answered = f" at revision {operation.revision}" if operation.outcome == ACKNOWLEDGED else ""
     return f"{operation.kind} {operation.id} of {operation.actor}{target}, {operation.outcome}{answered}"

@@ -220,7 +220,10 @@ class Attribution:
     def author(self, ledger, revision, events, problem):
         """The operation that made `events`, which come next. Tells what is wrong with it."""
         wanted = [(kind, kv.key, kv.value, kv.lease) for kind, kv in decode(events)]
-        operation = self.history.claims.get(revision) or self._writer_of(wanted)
+        claimed, writer = self.history.claims.get(revision), self._writer_of(wanted)
+        operation = writer or claimed
+        if claimed and writer and claimed is not writer:
+            problem(f"revision {revision} is not what was answered, {describe(claimed)}, but {describe(writer)}")
         if operation is None:
             operation = next((o for o in self.open_deletions if not o.found and ledger.outcome(o)[1] == wanted), None)
             if operation is None:
@@ -270,7 +273,8 @@ def decode(events):
 
 
 def show(key):
-    return key.decode(errors="backslashreplace")
+    text = key.decode(errors="backslashreplace")
+    return text if len(text) < 40 else f"{text[:30]}… ({len(key)} bytes)"
 
 
 def show_events(wanted):
