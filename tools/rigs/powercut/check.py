@@ -146,12 +146,11 @@ def check_again(client, past, checked, made, mark, problems):
         problems("the write after the crash is gone after one more start")
 
 
-def examine(start, past, instant, draw, mark, thorough=False):
-    """A whole look at one image: `start` starts a server on it, and is called twice."""
+def examine(server, past, instant, draw, mark, thorough=False):
+    """A whole look at one image, over two starts of a server on it."""
     problems = Problems()
-    server = None
     try:
-        server = start()
+        server.start()
         with server.client() as client:
             checked = check(client, past, instant, draw, problems, thorough)
             check_locks(client, past, checked.revision, problems)
@@ -161,14 +160,13 @@ def examine(start, past, instant, draw, mark, thorough=False):
                 problems(f"the server ended with {code} when told to stop")
         else:
             server.kill()
-        server = start()
+        server.start()
         with server.client() as client:
             check_again(client, past, checked, made, mark, problems)
     except RuntimeError as error:
-        problems(f"the server does not start: {str(error).strip()[-1500:]}")
+        problems(str(error).strip()[-1500:])
     except grpc.RpcError as error:
         problems(f"{error.code().name}: {error.details()}")
     finally:
-        if server:
-            server.kill()
+        server.kill()
     return problems

@@ -5,6 +5,7 @@ import json
 import pathlib
 import random
 import shutil
+import signal
 import sys
 import time
 
@@ -85,8 +86,8 @@ class Images:
         if not problems:
             if kept:
                 shutil.copytree(data, folder / "image")
-            start = lambda: RigServer(self.build, data).start()
-            problems = examine(start, past, instant, draw, b"image %d" % number, draw.random() < THOROUGH)
+            server = RigServer(self.build, data)
+            problems = examine(server, past, instant, draw, b"image %d" % number, draw.random() < THOROUGH)
         if problems and kept:
             shutil.copytree(folder, kept, dirs_exist_ok=True)
         shutil.rmtree(folder)
@@ -150,6 +151,8 @@ def work_a_little(client, draw, checked, life):
 
 def main(arguments):
     """A worker process: takes its orders as JSON, prints a line of JSON for each image."""
+    # So that a server is not left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     orders = json.loads(arguments[0])
     build = Build(**orders["build"] | {"options": tuple(orders["build"]["options"])})
     keep = pathlib.Path(orders["keep"]) if orders["keep"] else None

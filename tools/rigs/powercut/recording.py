@@ -90,13 +90,15 @@ class Recording:
             return Recording(folder, *pickle.load(file))
 
 
-def record(build, folder, seed, seconds):
+def record(build, folder, seed, seconds, on_exit):
     """Runs a server under load in `folder` for some seconds. Raises `Failed`, with what the run itself showed."""
     folder.mkdir(parents=True)
     draw = random.Random(f"{seed} recording")
     history = History(seed)
     load = Load(history, seed)
-    server = RigServer(build, folder / "data", folder / "trace").start()
+    server = RigServer(build, folder / "data", folder / "trace")
+    on_exit(server.kill)
+    server.start()
     ready = time.monotonic()
     try:
         load.start(server.address)

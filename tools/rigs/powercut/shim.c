@@ -515,11 +515,12 @@ long syscall(long number, ...) {
             completed((const struct iocb *)(uintptr_t)event->obj, (long)event->res);
         }
         break;
-    // libuv's ways to close a file and to write several parts.
+    // libuv's ways to close a file and to write several parts, and a call that Swift's view of libc leaves out.
     case SYS_close: return close((int)a);
     case SYS_pwritev: return pwritev((int)a, (const struct iovec *)b, (int)c, d);
-    case SYS_write: case SYS_pwrite64: case SYS_writev: case SYS_pwritev2: case SYS_ftruncate: case SYS_fallocate:
-    case SYS_copy_file_range: case SYS_fsync: case SYS_fdatasync:
+    case SYS_fallocate: return fallocate((int)a, (int)b, c, d);
+    case SYS_write: case SYS_pwrite64: case SYS_writev: case SYS_pwritev2: case SYS_ftruncate: case SYS_copy_file_range:
+    case SYS_fsync: case SYS_fdatasync:
         if (known((int)a)) note(UNKNOWN, 0, 0, a, number, 0);
         result = raw(number, a, b, c, d, e, f);
         break;
