@@ -5,6 +5,7 @@ import collections
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -145,6 +146,13 @@ def rig_result(place, text):
     return {"number": 0, "place": place, "problems": [text], "seconds": 0.0, "lives": 1}
 
 
+def kinds_of_failure(results):
+    """How often each kind of problem came, without numbers and paths."""
+    texts = (" ".join(result["problems"][0].split()) for result in results if result["problems"])
+    kinds = collections.Counter(re.sub(r"\d+", "N", re.sub(r"/\S+/", "", text))[-200:] for text in texts)
+    return [f"  {count} times: {kind}" for kind, count in kinds.most_common()]
+
+
 def summary(results):
     places = collections.Counter(result["place"] for result in results)
     seconds = sorted(result["seconds"] for result in results)
@@ -170,7 +178,7 @@ def main():
             results = cut.run(Build(berth, options=extra), "berth", options.images)
             rig.failed = sum(bool(result["problems"]) for result in results)
             rig.passed = len(results) - rig.failed
-            rig.say(summary(results))
+            rig.say("\n".join([summary(results), *kinds_of_failure(results)]))
         return rig.finish()
 
 

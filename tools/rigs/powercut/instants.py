@@ -18,7 +18,7 @@ class Instants:
 
     def _sort(self):
         """Events by what they are part of, told by the files they touch."""
-        found = {"flush of base": set(), "segments": set(), "checkpoint": set(), "log write": set()}
+        found = {"flush of base": set(), "segments": set(), "checkpoint": set(), "log write": set(), "holes": set()}
         paths = {}
         inside = None  # The first write of a flush of base, until its last page is written through.
         for n, event in enumerate(self.events):
@@ -28,6 +28,8 @@ class Instants:
             if event.kind in (trace.RENAME, trace.UNLINK):
                 path = event.text
             if path.startswith("base/data"):
+                if event.kind == trace.ALLOCATE:
+                    found["holes"].update(range(n - NEAR, n + NEAR))
                 if event.kind == trace.WRITE_BEGIN and inside is None:
                     inside = n
                 if event.kind == trace.WRITE_END and flags & 0o10000 and inside is not None:  # O_DSYNC
@@ -44,7 +46,7 @@ class Instants:
 
     def draw(self, random):
         """(position, what is going on there)."""
-        weights = {"anywhere": 10, "first start": 8, "flush of base": 30, "segments": 20, "checkpoint": 17, "log write": 15}
+        weights = {"anywhere": 10, "first start": 8, "flush of base": 30, "segments": 20, "checkpoint": 17, "log write": 15, "holes": 6}
         names = [name for name in weights if len(self.places[name])]
         name = random.choices(names, [weights[name] for name in names])[0]
         return random.choice(self.places[name]), name
