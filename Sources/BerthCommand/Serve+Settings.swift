@@ -1,3 +1,4 @@
+import CommandText
 import Logging
 import Server
 
@@ -13,7 +14,7 @@ extension Serve {
 
     /// All settings, from options, environment and defaults.
     func resolve() throws(SettingsError) -> ServerSettings {
-        try ServerSettings(
+        var settings = try ServerSettings(
             name: value(name, "BERTH_NAME") ?? "default",
             dataDirectory: value(dataDir, "BERTH_DATA_DIR") ?? "berth-data",
             listenClientURLs: try urls(
@@ -29,6 +30,38 @@ extension Serve {
             maxTxnOps: Int(
                 try number(value(maxTxnOps, "BERTH_MAX_TXN_OPS"), "--max-txn-ops")
                     ?? Int64(ServerSettings.defaultMaxTxnOps)))
+        settings.flush = try resolveFlush()
+        settings.snapshotCount = try resolveSnapshotCount(settings.flush)
+        settings.autoCompaction = try AutoCompactionSettings(
+            mode: value(autoCompactionMode, "BERTH_AUTO_COMPACTION_MODE") ?? "periodic",
+            retention: value(autoCompactionRetention, "BERTH_AUTO_COMPACTION_RETENTION") ?? "0",
+            parse: { DurationText.parse($0) })
+        return settings
+    }
+
+    private func resolveFlush() throws(SettingsError) -> FlushSettings {
+        let interval = value(flushInterval, "BERTH_FLUSH_INTERVAL")
+        guard let duration = interval.map({ DurationText.parse($0) }) ?? FlushSettings.defaultInterval else {
+            throw SettingsError("--flush-interval is '\(interval ?? "")'; expected \(DurationText.expected)")
+        }
+        return try FlushSettings(
+            revisions: Int(
+                try number(value(flushRevisions, "BERTH_FLUSH_REVISIONS"), "--flush-revisions")
+                    ?? Int64(FlushSettings.defaultRevisions)),
+            bytes: Int(
+                try number(value(flushBytes, "BERTH_FLUSH_BYTES"), "--flush-bytes") ?? Int64(FlushSettings.defaultBytes)),
+            interval: duration)
+    }
+
+    /// A checkpoint flushes the store too: unless told so it does not come before the store's own bound.
+    private func resolveSnapshotCount(_ flush: FlushSettings) throws(SettingsError) -> Int {
+        guard let count = try number(value(snapshotCount, "BERTH_SNAPSHOT_COUNT"), "--snapshot-count") else {
+            return max(ServerSettings.defaultSnapshotCount, flush.revisions)
+        }
+        guard (1...(4 << 20)).contains(count) else {
+            throw SettingsError("--snapshot-count is \(count); expected 1 to \(4 << 20)")
+        }
+        return Int(count)
     }
 
     /// The log level.

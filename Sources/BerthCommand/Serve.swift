@@ -46,6 +46,36 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Most operations in one transaction (default: 128).", valueName: "count"))
     var maxTxnOps: String?
 
+    @Option(help: ArgumentHelp("Revisions after which the store is flushed to disk (default: 32768).", valueName: "count"))
+    var flushRevisions: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Bytes of keys and values after which the store is flushed to disk (default: 16777216).", valueName: "bytes"))
+    var flushBytes: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Longest time from a write to the flush of the store (default: 5s); 0 for no flush by time.",
+            valueName: "time"))
+    var flushInterval: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Log entries between checkpoints, behind which the log is cut (default: 32768, or --flush-revisions if more).",
+            valueName: "count"))
+    var snapshotCount: String?
+
+    @Option(
+        help: ArgumentHelp("What --auto-compaction-retention counts: periodic (default) or revision.", valueName: "mode"))
+    var autoCompactionMode: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "History that automatic compaction keeps: hours or a time such as 72h, or a number of revisions; 0 is off.",
+            valueName: "what"))
+    var autoCompactionRetention: String?
+
     func run() async throws {
         let settings: ServerSettings
         let level: Logger.Level

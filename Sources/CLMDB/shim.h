@@ -1,1 +1,10 @@
 #include <lmdb.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* fallocate(2), which Swift's view of the C library leaves out: takes the blocks of a range out of a file and keeps
+   the file's length. Returns 0, or -1 with errno set. */
+static inline int berth_punch_hole(int file, long offset, long length) {
+    const int punch_hole = 0x02, keep_size = 0x01; /* FALLOC_FL_* */
+    return (int)syscall(SYS_fallocate, file, punch_hole | keep_size, offset, length);
+}

@@ -75,6 +75,9 @@ final class ProposalInbox: Sendable {
         }
     }
 
+    /// Proposals here, or taken by the log thread and not yet in the log.
+    var heldProposals: Int { state.withLock { $0.heldCount } }
+
     func requestStop() {
         state.withLock { $0.stopRequested = true }
     }

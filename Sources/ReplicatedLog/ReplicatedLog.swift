@@ -101,6 +101,9 @@ public final class ReplicatedLog: Sendable {
     /// Where the log stands; any thread, without waiting.
     public var status: LogStatus { board.current }
 
+    /// Proposals that wait to enter the log; any thread.
+    public var waitingProposals: Int { inbox.heldProposals }
+
     /// Stops in order: proposals still waiting fail with `.stopped`, those on their way to the disk are let finish for up to two
     /// seconds, then everything is closed and the thread has ended. Repeatable, and right in any state.
     public func stop() {

@@ -23,6 +23,9 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private var routing = WaitRouting()
     private let leases: LeaseKeeper
     private let onFailure: @Sendable (String) -> Void
+    private let hold: ProposalHold
+    /// Whether `hold` was told that proposals are held back.
+    private var isHolding = false
 
     /// Answers of the open turn, by loop number.
     private var answers: [[ProposalAnswer]]
@@ -40,7 +43,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     init(
         store: Store, machine: StateMachine, loops: [ServerLoop], interest: LoopInterest,
-        lineInterest: LoopInterest, leases: LeaseKeeper, onFailure: @escaping @Sendable (String) -> Void
+        lineInterest: LoopInterest, leases: LeaseKeeper, hold: ProposalHold,
+        onFailure: @escaping @Sendable (String) -> Void
     ) {
         self.store = store
         self.machine = machine
@@ -48,11 +52,21 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         self.interest = interest
         self.lineInterest = lineInterest
         self.leases = leases
+        self.hold = hold
         self.onFailure = onFailure
         answers = Array(repeating: [], count: loops.count)
     }
 
-    var acceptsProposals: Bool { failure == nil && store.writer.hasRoom }
+    var acceptsProposals: Bool {
+        guard failure == nil else { return false }
+        let hasRoom = store.writer.hasRoom
+        // Asked with proposals waiting only. The clock is read when it changes, not with every turn.
+        if hasRoom == isHolding {
+            isHolding = !hasRoom
+            if isHolding { hold.begin(now: LeaseKeeper.now()) } else { hold.end(now: LeaseKeeper.now()) }
+        }
+        return hasRoom
+    }
 
     func apply(
         _ entry: UnsafeRawBufferPointer, index: RaftIndex, term: RaftTerm, context: (any ProposalContext)?

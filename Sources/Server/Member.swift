@@ -43,16 +43,23 @@ struct Member: Sendable {
         _ onFailure: @escaping @Sendable (String) -> Void
     ) throws -> Member {
         let log = LateBound<ReplicatedLog>()
+        let metrics = ServerMetrics()
         let store: Store
         do {
             var configuration = StoreConfiguration(directory: settings.dataDirectory)
             configuration.appliedIndexCommit = settings.faults.appliedIndexCommit
+            let batch = logConfiguration(settings)
+            settings.flush.apply(
+                to: &configuration, batchEntries: batch.batchEntries,
+                batchBytes: max(batch.batchBytes, settings.maxRequestBytes), maxTxnOps: settings.maxTxnOps)
+            settings.changeStore(&configuration)
             configuration.onEvent = { event in
+                metrics.record(event)
                 logger.log(event)
                 switch event {
                 case .flushed: log.value?.wake()
                 case .failed(let error): onFailure("the store's background work cannot go on: \(error)")
-                case .flushFailed, .compacted, .compactionFailed, .mapGrown: break
+                case .flushFailed, .compacted, .compactionFailed, .defragmented, .mapGrown: break
                 }
             }
             store = try Store.open(configuration)
@@ -60,16 +67,28 @@ struct Member: Sendable {
             throw ServerStartError(description: "cannot open the store: \(error)")
         }
         do {
-            return try start(store, settings, group, logger, log, onFailure)
+            return try start(store, settings, group, logger, log, metrics, onFailure)
         } catch {
             store.close()
             throw error
         }
     }
 
+    /// The log's settings, but for what the store says.
+    private static func logConfiguration(_ settings: ServerSettings) -> ReplicatedLogConfiguration {
+        var configuration = ReplicatedLogConfiguration(directory: settings.dataDirectory + "/log", serverID: 1)
+        // The kind byte beside the request.
+        configuration.fit(entryBytes: settings.maxRequestBytes + 1)
+        configuration.snapshotEntries = settings.snapshotCount
+        // A checkpoint of the log seals the store too: by bytes it must not come before the store's own bound.
+        configuration.snapshotBytes = max(configuration.snapshotBytes, settings.flush.bytes)
+        return configuration
+    }
+
     private static func start(
         _ store: Store, _ settings: ServerSettings, _ group: MultiThreadedEventLoopGroup, _ logger: Logger,
-        _ boundLog: LateBound<ReplicatedLog>, _ onFailure: @escaping @Sendable (String) -> Void
+        _ boundLog: LateBound<ReplicatedLog>, _ metrics: ServerMetrics,
+        _ onFailure: @escaping @Sendable (String) -> Void
     ) throws -> Member {
         let machine = try StateMachine(store: store, limits: settings.limits)
         let interest = LoopInterest()
@@ -81,28 +100,30 @@ struct Member: Sendable {
         }
         let driver = LogDriver(
             store: store, machine: machine, loops: loops, interest: interest, lineInterest: lineInterest,
-            leases: keeper,
-            onFailure: onFailure)
+            leases: keeper, hold: metrics.proposals, onFailure: onFailure)
         driver.truncatesBeforeFlush = settings.faults.truncatesBeforeFlush
         let storeIndex = store.writer.appliedIndex
-        let folder = settings.dataDirectory + "/log"
-        var configuration = ReplicatedLogConfiguration(
-            directory: folder, serverID: store.identity.memberID, appliedIndex: storeIndex)
-        // The kind byte beside the request.
-        configuration.fit(entryBytes: settings.maxRequestBytes + 1)
+        var configuration = logConfiguration(settings)
+        configuration.serverID = store.identity.memberID
+        configuration.appliedIndex = storeIndex
         let log = ReplicatedLog(configuration, applier: driver)
         boundLog.set(log)
         let began = LeaseKeeper.now()
         do {
             try log.start()
         } catch {
-            throw ServerStartError(description: "cannot open the log in \(folder): \(error)")
+            throw ServerStartError(description: "cannot open the log in \(configuration.directory): \(error)")
         }
         // The first entry of a log names its cluster, so that a log never replays into another one's store.
         if storeIndex == .zero, let loop = loops.first {
             log.propose(identityEntry(store), context: PendingProposal(on: loop) { _ in })
         }
         let status = log.status
+        // What waited was the replay.
+        metrics.proposals.reset()
+        metrics.replay = ServerMetrics.Replay(
+            entries: Int(status.appliedIndex.value - min(storeIndex.value, status.appliedIndex.value)),
+            duration: LeaseKeeper.now() - began)
         logger.info(
             "log replayed",
             metadata: [
@@ -114,7 +135,7 @@ struct Member: Sendable {
             machine.leases.all().map { .granted($0.id, timeToLiveSeconds: $0.timeToLiveSeconds) })
         let context = ServerContext(
             store: store, log: log, machine: machine, keeper: keeper, settings: settings,
-            rangePool: RangePool(threads: max(2, System.coreCount / 2)))
+            rangePool: RangePool(threads: max(2, System.coreCount / 2)), metrics: metrics)
         return Member(
             context: context, services: services(context, settings), loops: loops, logger: logger)
     }
@@ -156,7 +177,9 @@ struct Member: Sendable {
                 ) { _ in loop.hub.progressTick() }
             }
         }
-        if let first = loops.first { _ = LeaseExpiry(context: context).start(on: first) }
+        guard let first = loops.first else { return }
+        _ = LeaseExpiry(context: context).start(on: first)
+        first.eventLoop.execute { AutoCompactor.start(on: first, context, logger) }
     }
 
     /// Ends the streams and waits that would otherwise keep the server from draining.
@@ -232,6 +255,16 @@ extension Logger {
             critical(
                 "the store's background work stopped; the log holds what is not in base",
                 metadata: ["error": "\(error)"])
+        case .defragmented(let report):
+            let released = max(0, report.bytesBefore - report.bytesAfter)
+            info(
+                report.isSupported
+                    ? "defragmented"
+                    : "nothing was defragmented: the file system cannot take blocks out of a file; free pages are used again",
+                metadata: [
+                    "released-bytes": "\(released)", "bytes-on-disk": "\(report.bytesAfter)",
+                    "seconds": "\(report.duration / .seconds(1))",
+                ])
         case .mapGrown(let layer, let bytes):
             info("map grown", metadata: ["layer": "\(layer)", "bytes": "\(bytes)"])
         }

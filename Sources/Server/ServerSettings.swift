@@ -1,5 +1,6 @@
 import Logging
 import StateMachine
+package import Store
 
 /// What a member is told at start. Values are checked when it is made, so a running server holds only good ones.
 public struct ServerSettings: Sendable {
@@ -19,6 +20,14 @@ public struct ServerSettings: Sendable {
     public var maxTxnOps: Int
     /// Faults for a rig to notice; none, and no option of any command sets them.
     package var faults = PlantedFaults()
+    /// When what was written is flushed from memory to the store on disk.
+    public var flush = FlushSettings.standard
+    /// Log entries between two checkpoints, behind which the log is cut; each flushes the store as well. 1 to 4,194,304.
+    public var snapshotCount = ServerSettings.defaultSnapshotCount
+    /// When the member compacts by itself.
+    public var autoCompaction = AutoCompactionSettings.off
+    /// Changes how the store is opened, for tests of its faults.
+    package var changeStore: @Sendable (inout StoreConfiguration) -> Void = { _ in }
 
     /// etcd's default quota, 2 GiB.
     public static let defaultQuotaBackendBytes: Int64 = 2 << 30
@@ -26,6 +35,8 @@ public struct ServerSettings: Sendable {
     public static let defaultMaxRequestBytes = 1_572_864
     /// etcd's default transaction size.
     public static let defaultMaxTxnOps = 128
+    /// 32,768 entries.
+    public static let defaultSnapshotCount = 32_768
     /// What a gRPC message may hold beyond the request size, as in etcd.
     static let messageOverhead = 512 << 10
 

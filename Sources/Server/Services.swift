@@ -25,6 +25,7 @@ final class ServerContext: Sendable {
     let limits: Limits
     let quota: QuotaGuard
     let rangePool: RangePool
+    let metrics: ServerMetrics
     private let machine: LogThreadBound<StateMachine>
     /// Addresses the server listens on, with the ports the system chose; known before the first call.
     let boundURLs = Mutex<[ClientURL]>([])
@@ -34,7 +35,7 @@ final class ServerContext: Sendable {
 
     init(
         store: Store, log: ReplicatedLog, machine: StateMachine, keeper: LeaseKeeper, settings: ServerSettings,
-        rangePool: RangePool
+        rangePool: RangePool, metrics: ServerMetrics
     ) {
         self.store = store
         self.log = log
@@ -47,6 +48,7 @@ final class ServerContext: Sendable {
         limits = settings.limits
         quota = QuotaGuard(store: store, limitInBytes: settings.quotaBackendBytes)
         self.rangePool = rangePool
+        self.metrics = metrics
         self.machine = LogThreadBound(machine)
     }
 

@@ -17,12 +17,15 @@ final class Flusher: @unchecked Sendable {
     private var compactionMayBegin: ContinuousClock.Instant?
     /// Revisions removed by the compaction in progress, and when it began.
     var compaction: (removed: Int, start: ContinuousClock.Instant)?
+    /// The defragmentation in progress.
+    var defragmentation: Defragmentation?
 
     init(_ core: StoreCore) { self.core = core }
 
     private enum Work {
         case flush(StoreCore.SealedLayer)
         case compact(Revision)
+        case defragment
         case stop
     }
 
@@ -76,6 +79,7 @@ final class Flusher: @unchecked Sendable {
                     compactionMayBegin = .now + delay
                     core.tell(.compactionFailed(error, retryIn: delay))
                 }
+            case .defragment: defragment()
             }
         }
     }
@@ -100,6 +104,7 @@ final class Flusher: @unchecked Sendable {
         if mayCompact, state.compactedPhysically < state.durable.compactedRevision {
             return .compact(state.durable.compactedRevision)
         }
+        if !state.defragmentations.isEmpty { return .defragment }
         return nil
     }
 
@@ -128,6 +133,7 @@ final class Flusher: @unchecked Sendable {
             state.lastFailure = error
             state.hasGivenUp = true
         }
+        core.endDefragmentations(.failure(error))
         core.tell(.failed(error))
     }
 

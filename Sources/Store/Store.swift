@@ -9,7 +9,7 @@ public import Vocabulary
 
 /// A store that is open. Reads from any thread, writes through `writer` from the log thread.
 public final class Store: Sendable {
-    private let core: StoreCore
+    let core: StoreCore
     private let flusher: Flusher
     private let lock: FolderLock
     private let isClosed = Atomic<Bool>(false)
@@ -168,6 +168,7 @@ public final class Store: Sendable {
         core.handover.update { $0.stop = stop }
         flusher.join()
         core.handover.update { $0.stop = .atOnce }
+        core.endDefragmentations(.failure(.closed))
         core.gate.close()
         writer.release()
         core.young(0).close()

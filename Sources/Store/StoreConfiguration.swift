@@ -29,11 +29,29 @@ public struct StoreConfiguration: Sendable {
     package var appliedIndexCommit = AppliedIndexCommit.withData
     /// What the next step of physical compaction fails with.
     package var compactionFault: @Sendable () -> StoreError? = { nil }
+    /// What the next attempt to punch a hole fails with, as an `errno`; 0 lets it happen.
+    package var punchFault: @Sendable () -> Int32 = { 0 }
     /// What starting the flusher's thread fails with; 0 starts it.
     package var flusherStartFault: Int32 = 0
 
     /// The usual values for a data folder.
     public init(directory: String) { self.directory = directory }
+
+    /// Disk space that a young layer needs so that it does not grow: for `sealRevisions` and `sealBytes`, and for one
+    /// batch on top, as a layer is found full only when a batch is in it.
+    ///
+    /// A change takes at most 160 bytes in the two trees beside its own, which half-filled pages and values a little
+    /// larger than half a page make two and a half times as many. A reader that stays for long keeps LMDB from using
+    /// pages again, so that a layer may grow all the same.
+    public static func youngMapBytes(
+        sealRevisions: Int, sealBytes: Int, batchChanges: Int, batchBytes: Int
+    ) -> Int {
+        let mebibyte = 1 << 20
+        let batch = max(batchChanges * 160, batchBytes * 5 / 2)
+        let needed = sealRevisions * 160 + sealBytes * 5 / 2 + batch + 4 * mebibyte
+        // LMDB lists free pages with 8 bytes each, and the writer keeps twice that free.
+        return (needed + needed / 128 + mebibyte - 1) / mebibyte * mebibyte
+    }
 }
 
 /// What the store tells about its background work, for logs and metrics and to wake whoever waits for room.
@@ -49,13 +67,16 @@ public enum StoreEvent: Sendable {
     /// The background work met something that trying again cannot mend, and has stopped for good. Nothing is lost, the
     /// log holds it; but nothing more becomes durable in base, so the store should be closed. Comes once, and last.
     case failed(StoreError)
+    /// Free pages of base were given back to the file system.
+    case defragmented(DefragmentationReport)
     /// A layer was given more address space.
     case mapGrown(layer: String, bytes: Int)
 }
 
 /// How much disk the store takes.
 public struct StoreSize: Hashable, Sendable {
-    /// Base's file, and what the young layers hold. Never zero. Freed pages count, as the file does not shrink.
+    /// What base's file takes on disk, and what the young layers hold. Never zero. Freed pages count until they are given
+    /// back to the file system.
     public var allocatedBytes: Int
     /// The part of `allocatedBytes` that holds data; what a quota should look at, as compaction lowers it.
     public var inUseBytes: Int

@@ -55,6 +55,8 @@ final class StoreCore: Sendable {
         /// Physical compaction is done up to here, and told to these when they are reached.
         var compactedPhysically: Revision
         var waiters: [(through: Revision, done: @Sendable () -> Void)] = []
+        /// Told when the defragmentation they asked for is done. Not empty: one is to be done.
+        var defragmentations: [DefragmentationDone] = []
     }
 
     enum Stop {
@@ -118,9 +120,11 @@ final class StoreCore: Sendable {
     func measureBase() {
         // Without an answer the last numbers stand: they are for people and quotas, which look again.
         guard let free = try? base.freePages() else { return }
-        let allocated = base.fileBytes
-        baseAllocatedBytes.store(allocated, ordering: .relaxed)
-        baseInUseBytes.store(max(0, allocated - free * Environment.pageSize), ordering: .relaxed)
+        let length = base.fileBytes
+        let inUse = max(0, length - free * Environment.pageSize)
+        baseInUseBytes.store(inUse, ordering: .relaxed)
+        // A file system that compresses, or takes more than it needs, must not make the numbers contradict each other.
+        baseAllocatedBytes.store(max(inUse, min(length, base.diskBytes ?? length)), ordering: .relaxed)
     }
 
     func tell(_ event: StoreEvent) { configuration.onEvent(event) }

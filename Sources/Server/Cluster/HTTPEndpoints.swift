@@ -3,14 +3,14 @@ import GRPCTransport
 import ReplicatedLog
 import StateMachine
 
-/// The plain HTTP/1.1 answers on the client port: `/health` and `/version`.
+/// The plain HTTP/1.1 answers on the client port: `/health`, `/version` and `/metrics`.
 struct HTTPEndpoints: Sendable {
     let context: ServerContext
 
     func respond(to request: HTTP1Request) -> HTTP1Response {
         let parts = request.target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         let path = parts.first.map(String.init) ?? "/"
-        guard path == "/health" || path == "/version" else { return Self.text(404, "404 page not found\n") }
+        guard ["/health", "/version", "/metrics"].contains(path) else { return Self.text(404, "404 page not found\n") }
         guard request.method == "GET" else {
             var refusal = Self.text(405, "Method Not Allowed\n")
             refusal.headers.append((name: "allow", value: "GET"))
@@ -20,6 +20,11 @@ struct HTTPEndpoints: Sendable {
             return HTTP1Response(
                 status: 200, headers: [(name: "content-type", value: "application/json")],
                 body: Array("{\"etcdserver\":\"\(MaintenanceService.etcdVersion)\",\"etcdcluster\":\"3.5.0\"}".utf8))
+        }
+        if path == "/metrics" {
+            return HTTP1Response(
+                status: 200, headers: [(name: "content-type", value: MetricText.contentType)],
+                body: Array(MetricText.render(MetricTable.berth, context).utf8))
         }
         return health(excluding: parts.count > 1 ? String(parts[1]) : "")
     }

@@ -1,12 +1,13 @@
 import EtcdAPI
 import GRPCTransport
+import NIOCore
 import ReplicatedLog
 import StateMachine
 import Store
 import SwiftProtobuf
 import Vocabulary
 
-/// `etcdserverpb.Maintenance`: status, alarms and hashes.
+/// `etcdserverpb.Maintenance`: status, alarms, hashes and defragmentation.
 struct MaintenanceService: Sendable {
     /// What clients are told they talk to. They read major.minor.patch and choose features by it; Kubernetes, for one,
     /// uses progress requests from 3.5.13 on. Berth follows 3.5's rules, so it names a 3.5.
@@ -27,6 +28,7 @@ struct MaintenanceService: Sendable {
             }
         }
         table.unary("/etcdserverpb.Maintenance/HashKV") { hashKV($0, $1) }
+        table.unary("/etcdserverpb.Maintenance/Defragment") { call, _ in defragment(call) }
     }
 
     private func status(_ call: ServerCall) {
@@ -63,6 +65,22 @@ struct MaintenanceService: Sendable {
             call.respond(response)
         } catch {
             call.fail(error)
+        }
+    }
+
+    /// Answers when it is done; what it gave back is in the log and in Status.
+    private func defragment(_ call: ServerCall) {
+        let loop = ServerLoop.here
+        let answer = PendingProposal(on: loop) { call.answer($0) }
+        context.store.defragment { result in
+            let outcome: ApplyResult
+            switch result {
+            // etcd's answer is empty too.
+            case .success: outcome = .response([])
+            case .failure(.closed): outcome = .failure(.stopped)
+            case .failure(let error): outcome = .failure(.internalError("the store could not be defragmented: \(error)"))
+            }
+            loop.eventLoop.execute { answer.complete(outcome) }
         }
     }
 
