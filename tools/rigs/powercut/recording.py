@@ -34,7 +34,7 @@ class BigWriter(Writer):
 
     def act(self):
         self.put(key=b"big/%d" % self.random.randrange(3))
-        self.workload.stopping.wait(1 if self.workload.has_checkpoint else 0.01)
+        self.workload.stopping.wait(0.5 if self.workload.has_checkpoint else 0.01)
 
     def value(self, id):
         size = self.random.choice([300_000, 1_000_000, 1_400_000])
