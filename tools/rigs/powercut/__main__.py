@@ -87,12 +87,8 @@ class PowerCut:
             self.take(label, results, rig_result("the recording, without a crash", str(error)))
             return None
         recording.save()
-        size = recording.trace.stat().st_size
         shutil.rmtree(folder / "data")
-        self.rig.say(
-            f"{label}: recorded {max(recording.history.seen)} revisions, {len(recording.compactions)} compactions,"
-            f" {size >> 20} MiB in {time.monotonic() - began:.1f} s"
-        )
+        self.rig.say(f"{label}: recorded {recording.describe()} in {time.monotonic() - began:.1f} s")
         return recording
 
     def images(self, build, recording, seed, label, numbers, stop_at_first, results):

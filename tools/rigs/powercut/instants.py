@@ -1,5 +1,7 @@
 """When the power is cut: at random, and far more often where something is half done."""
 
+import os
+
 from . import trace
 
 NEAR = 4  # Events around an interesting one that count as well.
@@ -32,7 +34,7 @@ class Instants:
                     found["holes"].update(range(n - NEAR, n + NEAR))
                 if event.kind == trace.WRITE_BEGIN and inside is None:
                     inside = n
-                if event.kind == trace.WRITE_END and flags & 0o10000 and inside is not None:  # O_DSYNC
+                if event.kind == trace.WRITE_END and flags & os.O_DSYNC and inside is not None:
                     found["flush of base"].update(range(inside, n + 2))
                     inside = None
             elif path.startswith("log/"):

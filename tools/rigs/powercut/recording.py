@@ -79,6 +79,27 @@ class Recording:
     def trace(self):
         return self.folder / "trace"
 
+    def describe(self):
+        """What happened in it, in words."""
+        events = trace.read(self.trace)
+        names = [event.text for event in events if event.kind == trace.OPEN and event.flags & trace.CREATED]
+        through = {}  # Descriptors that write through to base: one write a transaction.
+        transactions = 0
+        for event in events:
+            if event.kind == trace.OPEN:
+                through[event.file] = event.text == "base/data.mdb" and event.first & os.O_DSYNC
+            transactions += event.kind == trace.WRITE_END and bool(through.get(event.file))
+        counts = {
+            "revisions": max(self.history.seen, default=1),
+            "compactions": len(self.compactions),
+            "transactions of base": transactions,
+            "segments": sum(name.startswith("log/open-") for name in names),
+            "checkpoints": sum("snapshot" in name and name.endswith(".meta") for name in names),
+            "holes": sum(event.kind == trace.ALLOCATE and event.flags & trace.PUNCHED > 0 for event in events),
+            "MiB": self.trace.stat().st_size >> 20,
+        }
+        return ", ".join(f"{count} {name}" for name, count in counts.items())
+
     def save(self):
         with open(self.folder / "recording", "wb") as file:
             pickle.dump((self.history, self.compactions, self.ready), file, protocol=pickle.HIGHEST_PROTOCOL)
