@@ -18,6 +18,8 @@ public struct BerthConfiguration: Sendable {
     public var keepaliveTimeout: Duration = .seconds(5)
     /// A connection without a call for this long is closed; the next call makes a new one.
     public var idleTimeout: Duration = .seconds(1800)
+    /// Longest answer taken, in bytes; a longer one is `.tooLarge`. Servers bound ranges by the number of keys alone.
+    public var longestAnswer = Int(Int32.max)
     /// Shown to others beside locks and candidacies that name no owner of their own; host and process id unless set.
     public var owner: String = BerthConfiguration.defaultOwner
     /// What this package's tests set.

@@ -23,7 +23,11 @@ struct Berth: AsyncParsableCommand {
                     LeaseCommand.self,
                 ]),
             CommandGroup(
-                name: "Servers", subcommands: [Serve.self, StatusCommand.self, DemoCommand.self, GuardCommand.self]),
+                name: "Servers",
+                subcommands: [
+                    Serve.self, StatusCommand.self, SnapshotCommand.self, ImportCommand.self, CheckCommand.self,
+                    DemoCommand.self, GuardCommand.self,
+                ]),
         ])
 
     /// As argument-parser does it, but for wrong usage: one line, and a status that no command of `berth lock` has by

@@ -49,7 +49,8 @@ struct Connection: ParsableArguments {
     @Option(name: [.customShort("w"), .customLong("write-out")], help: "How to write answers.")
     var writeOut = WriteOut.simple
 
-    private static func value(_ option: String?, _ variable: String) -> String? {
+    /// An option, else a variable of the environment.
+    static func value(_ option: String?, _ variable: String) -> String? {
         option ?? getenv(variable).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
     }
 
@@ -68,27 +69,37 @@ struct Connection: ParsableArguments {
 
     /// What to connect with.
     func configuration() throws(Failure) -> BerthConfiguration {
+        try Self.configuration(
+            endpoints: endpointList, authorities: Self.value(tlsCa, "BERTH_TLS_CA"),
+            certificate: Self.value(tlsCert, "BERTH_TLS_CERT"), key: Self.value(tlsKey, "BERTH_TLS_KEY"),
+            user: Self.value(user, "BERTH_USER"), timeout: timeout.duration, options: "--")
+    }
+
+    /// What to connect with.
+    ///
+    /// - Parameter options: what the names of these options begin with.
+    static func configuration(
+        endpoints: String, authorities: String?, certificate: String?, key: String?, user: String?, timeout: Duration,
+        options: String
+    ) throws(Failure) -> BerthConfiguration {
         var configuration = BerthConfiguration(
-            endpoints: endpointList.split(separator: ",").map { part in
+            endpoints: endpoints.split(separator: ",").map { part in
                 String(part.filter { !$0.isWhitespace })
             })
-        configuration.requestTimeout = timeout.duration
-        configuration.connectTimeout = min(configuration.connectTimeout, timeout.duration)
-        let certificate = Self.value(tlsCert, "BERTH_TLS_CERT")
-        let key = Self.value(tlsKey, "BERTH_TLS_KEY")
+        configuration.requestTimeout = timeout
+        configuration.connectTimeout = min(configuration.connectTimeout, timeout)
         guard (certificate == nil) == (key == nil) else {
-            throw Failure("--tls-cert and --tls-key belong together; one of them is missing")
+            throw Failure("\(options)tls-cert and \(options)tls-key belong together; one of them is missing")
         }
-        let authorities = Self.value(tlsCa, "BERTH_TLS_CA")
         if authorities != nil || certificate != nil {
             var tls = BerthConfiguration.TLS(authoritiesFile: authorities)
             tls.certificateFile = certificate
             tls.keyFile = key
             configuration.tls = tls
         }
-        if let user = Self.value(user, "BERTH_USER") {
+        if let user {
             guard let colon = user.firstIndex(of: ":") else {
-                throw Failure("--user has no colon; expected name:password")
+                throw Failure("\(options)user has no colon; expected name:password")
             }
             configuration.credentials = .init(
                 user: String(user[..<colon]), password: String(user[user.index(after: colon)...]))
@@ -97,9 +108,13 @@ struct Connection: ParsableArguments {
     }
 
     /// Runs a command with a client, and turns what goes wrong into a line and a status.
-    func run(_ body: (BerthClient) async throws -> Void) async throws {
+    ///
+    /// - Parameter longestAnswer: in bytes; nil leaves it to the library.
+    func run(longestAnswer: Int? = nil, _ body: (BerthClient) async throws -> Void) async throws {
         do {
-            try await BerthClient.with(try configuration(), body)
+            var configuration = try configuration()
+            if let longestAnswer { configuration.longestAnswer = longestAnswer }
+            try await BerthClient.with(configuration, body)
         } catch let status as ExitCode {
             throw status
         } catch {

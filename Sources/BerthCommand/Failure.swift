@@ -18,6 +18,7 @@ struct Failure: Error {
         switch error {
         case let failure as Failure: self = failure
         case let error as BerthError: self.init(error.description, status: Self.status(of: error))
+        case let error as TransferError: self.init(Self.line(of: error), status: Self.status(of: error))
         case let failure as ChildProcess.StartFailure: self.init(failure.description, status: failure.status)
         case let mistake as TxnScript.Mistake: self.init(mistake.description)
         default: self.init("\(error)")
@@ -34,6 +35,19 @@ struct Failure: Error {
             .unauthenticated, .permissionDenied, .invalid, .server, .closed, .cancelled:
             ExitStatus.failed
         }
+    }
+
+    /// A transfer's error, with the option that helps.
+    private static func line(of error: TransferError) -> String {
+        switch error.reason {
+        case .targetNotEmpty: "\(error) (--overwrite allows it)"
+        case _ where error.mayHaveWritten: "\(error); run it again with --overwrite"
+        default: "\(error)"
+        }
+    }
+
+    private static func status(of error: TransferError) -> Int32 {
+        if case .failed(_, let error) = error.reason { status(of: error) } else { ExitStatus.failed }
     }
 
     /// Writes the line, and gives what ends the program.

@@ -49,7 +49,8 @@ extension Serve {
                 try number(value(flushRevisions, "BERTH_FLUSH_REVISIONS"), "--flush-revisions")
                     ?? Int64(FlushSettings.defaultRevisions)),
             bytes: Int(
-                try number(value(flushBytes, "BERTH_FLUSH_BYTES"), "--flush-bytes") ?? Int64(FlushSettings.defaultBytes)),
+                try number(value(flushBytes, "BERTH_FLUSH_BYTES"), "--flush-bytes") ?? Int64(FlushSettings.defaultBytes)
+            ),
             interval: duration)
     }
 

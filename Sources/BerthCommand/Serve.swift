@@ -46,12 +46,14 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Most operations in one transaction (default: 128).", valueName: "count"))
     var maxTxnOps: String?
 
-    @Option(help: ArgumentHelp("Revisions after which the store is flushed to disk (default: 32768).", valueName: "count"))
+    @Option(
+        help: ArgumentHelp("Revisions after which the store is flushed to disk (default: 32768).", valueName: "count"))
     var flushRevisions: String?
 
     @Option(
         help: ArgumentHelp(
-            "Bytes of keys and values after which the store is flushed to disk (default: 16777216).", valueName: "bytes"))
+            "Bytes of keys and values after which the store is flushed to disk (default: 16777216).", valueName: "bytes"
+        ))
     var flushBytes: String?
 
     @Option(
@@ -67,7 +69,8 @@ struct Serve: AsyncParsableCommand {
     var snapshotCount: String?
 
     @Option(
-        help: ArgumentHelp("What --auto-compaction-retention counts: periodic (default) or revision.", valueName: "mode"))
+        help: ArgumentHelp(
+            "What --auto-compaction-retention counts: periodic (default) or revision.", valueName: "mode"))
     var autoCompactionMode: String?
 
     @Option(

@@ -62,6 +62,33 @@ extension JSON {
         ])
     }
 
+    /// What a transfer did.
+    public init(_ report: TransferReport, elapsed: Duration) {
+        self = .object([
+            Field("source_revision", report.sourceRevision), Field("target_revision", report.targetRevision),
+            Field("keys", report.keys), Field("bytes", report.bytes), Field("leases", report.leases),
+            Field("left_out", report.endedKeys), Field("left_alone", report.otherKeys),
+            Field("verified", .bool(report.isVerified)), Field("source_hash", report.sourceHash),
+            Field("target_hash", report.targetHash), Field("target_keys", report.targetKeys),
+            Field("differences", report.differences),
+            Field(
+                "first_differences",
+                .array(
+                    report.firstDifferences.map { .object([Field("key", $0.key), Field("kind", $0.kind.rawValue)]) })),
+            Field("elapsed_ms", milliseconds: elapsed),
+        ])
+    }
+
+    /// What a transfer would do.
+    public init(_ survey: TransferSurvey) {
+        self = .object([
+            Field("source_revision", survey.sourceRevision), Field("keys", survey.keys), Field("bytes", survey.bytes),
+            Field("largest", survey.largest), Field("leased_keys", survey.leasedKeys), Field("leases", survey.leases),
+            Field("keys_in_the_way", survey.keysInTheWay),
+            Field("leases_in_the_way", .array(survey.leasesInTheWay.map { .lease($0) })),
+        ])
+    }
+
     /// A change of a key.
     public init(_ event: WatchEvent) {
         self = .object([

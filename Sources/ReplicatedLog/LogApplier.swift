@@ -18,6 +18,10 @@ public protocol LogApplier: AnyObject {
     /// During replay, false pauses the replay.
     var acceptsProposals: Bool { get }
 
+    /// Asked when ``acceptsProposals`` is false: nil lets proposals wait, a text fails those that wait with
+    /// ``ProposalError/refused(_:)``, and those that come later as long as it stands.
+    var refusal: String? { get }
+
     /// Why the applier cannot go on, nil while it can. Asked after each slice of a replay, while a replay waits for
     /// room, and at the end of each turn; once it is set ``ReplicatedLog/start()`` throws `.applier`, and a running log
     /// fails all proposals and calls ``failed(_:)``.
@@ -25,7 +29,7 @@ public protocol LogApplier: AnyObject {
 
     /// One committed entry: the bytes as they were proposed, borrowed for the call.
     ///
-    /// Indices only grow; they skip the places of configuration changes and barriers, which carry no bytes.
+    /// Begins after the configuration's `appliedIndex`. Indices only grow; they skip the places of configuration changes and barriers, which carry no bytes.
     /// - Parameter context: who proposed it, when that was this process in the present term; else nil.
     func apply(_ entry: UnsafeRawBufferPointer, index: RaftIndex, term: RaftTerm, context: (any ProposalContext)?)
 
@@ -53,15 +57,28 @@ public protocol LogApplier: AnyObject {
     /// flush has succeeded, so the log never refers to state that is not on disk.
     func snapshotReference() -> [UInt8]
 
-    /// At start, before any entry: the newest checkpoint's reference. Throw when the state it names is not there;
-    /// `start()` then fails with that error's description.
+    /// Before any entry, at start and whenever the log is opened anew: the newest checkpoint's reference. Throw when the state
+    /// it names is not there; `start()` then fails with that error's description, and nothing on disk has been touched.
     func restore(reference: [UInt8]) throws
 
-    /// The log cannot go on, because a write failed or an entry is damaged. Called at most once; all proposals fail from then on.
+    /// The log's disk failed. What was on its way has failed with `.io`, proposals are refused, and the log is opened anew, again
+    /// and again, until ``logResumed(_:)`` or ``failed(_:)``. Ticks and works go on. `snapshotFlush` may still run.
+    func logSuspended(_ error: ReplicatedLogError)
+
+    /// The log was opened anew and takes proposals. Entries it turned out to hold, whose proposers were told `.io`, have been
+    /// applied by then.
+    func logResumed(_ replay: ReplayReport)
+
+    /// The log cannot go on, because an entry is damaged, the applier has failed, or what was acknowledged is no longer on
+    /// disk. Called at most once; all proposals fail from then on.
     func failed(_ error: ReplicatedLogError)
 }
 
 extension LogApplier {
     /// An applier that never fails.
     public var hasFailed: String? { nil }
+    /// An applier that lets proposals wait.
+    public var refusal: String? { nil }
+    public func logSuspended(_ error: ReplicatedLogError) {}
+    public func logResumed(_ replay: ReplayReport) {}
 }

@@ -7,63 +7,61 @@ enum LogFolder {
     /// in any case: who made it may have died before that.
     static func make(_ path: String) throws(ReplicatedLogError) {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
-            throw .directory(path: path, reason: "cannot be made: \(String(cString: strerror(errno)))")
+            throw .directory(path: path, reason: "cannot be made: \(FileBytes.errorText)")
         }
         let parent = open("\(path)/..", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard parent >= 0 else {
-            throw .directory(
-                path: path, reason: "\(String(cString: strerror(errno))); it must be a readable folder in one")
+            throw .directory(path: path, reason: "\(FileBytes.errorText); it must be a readable folder in one")
         }
         defer { close(parent) }
-        guard fsync(parent) == 0 else { throw .io("sync \(path)/..: \(String(cString: strerror(errno)))") }
+        guard fsync(parent) == 0 else { throw .io("sync \(path)/..: \(FileBytes.errorText)") }
     }
 
-    /// Makes open segments loadable whose last entry ends less than 16 bytes before the end of the file.
-    ///
-    /// After a crash libraft reads an open segment until it finds zeros; in such a file it meets the end first, and takes
-    /// that for an I/O error. A block of zeros more at the end changes nothing else.
-    static func prepare(_ path: String) throws(ReplicatedLogError) {
-        guard let names = names(in: path) else {
-            throw .directory(path: path, reason: "\(String(cString: strerror(errno))); it must exist and be writable")
-        }
-        for name in names where name.hasPrefix("open-") {
-            let file = open("\(path)/\(name)", O_RDWR | O_CLOEXEC)
-            guard file >= 0 else { throw .io("open \(name): \(String(cString: strerror(errno)))") }
-            defer { Glibc.close(file) }
-            let size = lseek(file, 0, SEEK_END)
-            guard size > 0, tailIsUsed(file, size) else { continue }
-            guard ftruncate(file, size + 4096) == 0, fdatasync(file) == 0 else {
-                throw .io("extend \(name): \(String(cString: strerror(errno)))")
+    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    /// Cuts torn tails and closes open segments, as libraft would, but one after the other on the disk too, and each under the
+    /// indices its entries carry. Cut off anywhere, it can be done again from the start.
+    static func apply(_ repairs: [LogWalk.Repair], in path: String) throws(ReplicatedLogError) {
+        guard !repairs.isEmpty else { return }
+        for repair in repairs {
+            switch repair {
+            case .remove(let name):
+                guard unlink("\(path)/\(name)") == 0 || errno == ENOENT else {
+                    throw .io("remove \(path)/\(name): \(FileBytes.errorText)")
+                }
+            case .close(let name, let end, let closedName):
+                let file = open("\(path)/\(name)", O_RDWR | O_CLOEXEC)
+                guard file >= 0 else { throw .io("open \(path)/\(name): \(FileBytes.errorText)") }
+                defer { close(file) }
+                guard ftruncate(file, off_t(end)) == 0, fsync(file) == 0,
+                    rename("\(path)/\(name)", "\(path)/\(closedName)") == 0
+                else { throw .io("close \(path)/\(name): \(FileBytes.errorText)") }
+                try sync(path)
             }
         }
+        try sync(path)
     }
 
-    private static func tailIsUsed(_ file: Int32, _ size: off_t) -> Bool {
-        var tail: UInt64 = 0
-        var used = false
-        for back in stride(from: off_t(8), through: 24, by: 8) where size >= back {
-            if pread(file, &tail, 8, size - back) == 8, tail != 0 { used = true }
+    private static func sync(_ path: String) throws(ReplicatedLogError) {
+        let folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard folder >= 0 else { throw .io("open \(path): \(FileBytes.errorText)") }
+        defer { close(folder) }
+        guard fsync(folder) == 0 else { throw .io("sync \(path): \(FileBytes.errorText)") }
+    }
+
+    /// Whether the disk would take so many bytes more. Without asking, a log on a full disk would open, fail at its first
+    /// new segment, and do so over and over. libraft removes files of this name, should one stay.
+    static func checkRoom(_ path: String, bytes: Int) throws(ReplicatedLogError) {
+        let name = "\(path)/tmp-room"
+        unlink(name)
+        let file = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw .io("make \(name): \(FileBytes.errorText)") }
+        let code = posix_fallocate(file, 0, off_t(bytes))
+        close(file)
+        unlink(name)
+        guard code == 0 else {
+            throw .io("allocate \(bytes) bytes in \(path) for new segments: \(String(cString: strerror(code)))")
         }
-        return used
-    }
-
-    /// Whether the log was bootstrapped but has no entry and no checkpoint.
-    static func isEmpty(_ path: String) -> Bool {
-        guard let names = names(in: path) else { return false }
-        return !names.contains { $0.contains("-") }
-    }
-
-    private static func names(in path: String) -> [String]? {
-        guard let folder = opendir(path) else { return nil }
-        defer { closedir(folder) }
-        var names: [String] = []
-        while let entry = readdir(folder) {
-            names.append(
-                withUnsafePointer(to: &entry.pointee.d_name) {
-                    $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-                })
-        }
-        return names
     }
 
     /// Sorts a libraft error from opening the log.

@@ -2,38 +2,46 @@ internal import CRaft
 internal import Glibc
 internal import Vocabulary
 
-/// The life of the log thread: opens libraft on a libuv loop, turns until it is told to stop, closes everything again.
+/// The life of the log thread: opens libraft on a libuv loop, turns until it is told to stop, opens libraft anew when its disk
+/// failed, closes everything again.
 ///
 /// Owns every libuv and libraft object but the waker's handle. Isolation: made by the starter, then used by the log
 /// thread alone until that thread has ended.
 final class LogLoop {
-    private enum Phase {
+    enum Phase {
         case running
+        /// The disk failed: libraft closes or is closed, and is opened anew when the time has come.
+        case suspended(Suspension)
+        /// Nothing goes any more, but works and ticks, until it is told to stop.
+        case failed
         /// No new proposals; what libraft has is let finish for so many ticks.
         case draining(ticksLeft: Int)
         case closed
     }
 
-    private let configuration: ReplicatedLogConfiguration
-    private let inbox: ProposalInbox
-    private let waker: Waker
-    private let status: StatusBoard
-    private let machine: RaftMachine
-    private let transport = SilentTransport()
+    let configuration: ReplicatedLogConfiguration
+    let inbox: ProposalInbox
+    let waker: Waker
+    let status: StatusBoard
+    let machine: RaftMachine
+    let transport = SilentTransport()
 
-    private let loop = UnsafeMutablePointer<uv_loop_t>.allocate(capacity: 1)
+    let loop = UnsafeMutablePointer<uv_loop_t>.allocate(capacity: 1)
     private let check = UnsafeMutablePointer<uv_check_t>.allocate(capacity: 1)
     private let timer = UnsafeMutablePointer<uv_timer_t>.allocate(capacity: 1)
-    private let io = UnsafeMutablePointer<raft_io>.allocate(capacity: 1)
-    private let raft = UnsafeMutablePointer<raft>.allocate(capacity: 1)
+    let io = UnsafeMutablePointer<raft_io>.allocate(capacity: 1)
+    let raft = UnsafeMutablePointer<raft>.allocate(capacity: 1)
+    var raftLife = RaftLife.none
     /// How to undo what was opened, newest last. Each step only begins to close; the loop then drains.
     private var undo: [() -> Void] = []
 
-    private var phase = Phase.running
+    var phase = Phase.running
     private var staged: [WaitingProposal] = []
     private var stagedNext = 0
     private var releasedCount = 0
     private var releasedBytes = 0
+    /// Lets a replay that waits for room go on.
+    private(set) var replayGate = Gate()
 
     private static let tickMilliseconds: UInt64 = 100
     private static let ticksToDrain = 20
@@ -51,6 +59,7 @@ final class LogLoop {
             limits: RaftMachine.Limits(
                 snapshotEntries: configuration.snapshotEntries, snapshotBytes: configuration.snapshotBytes,
                 batchEntries: configuration.batchEntries, batchBytes: configuration.batchBytes))
+        machine.appliedThrough = configuration.appliedIndex.value
         loop.initialize(to: uv_loop_t())
         check.initialize(to: uv_check_t())
         timer.initialize(to: uv_timer_t())
@@ -71,8 +80,9 @@ final class LogLoop {
     ///   - replayGate: lets a replay that waits for room go on.
     ///   - started: called once, when old entries are applied or the start failed.
     func run(replayGate: Gate, started: (Result<Void, ReplicatedLogError>) -> Void) {
+        self.replayGate = replayGate
         do throws(ReplicatedLogError) {
-            try open(replayGate)
+            try open()
             started(.success(()))
             waker.wake()  // for what was proposed meanwhile
             uv_run(loop, UV_RUN_DEFAULT)
@@ -87,13 +97,9 @@ final class LogLoop {
 
     // MARK: opening
 
-    private func open(_ replayGate: Gate) throws(ReplicatedLogError) {
+    private func open() throws(ReplicatedLogError) {
         guard uv_loop_init(loop) == 0 else { throw .resources("no event loop could be made") }
         undo.append {}
-        try LogFolder.make(configuration.directory)
-        try LogFolder.prepare(configuration.directory)
-        try openRaft()
-        try bootstrapIfNew()
         try check(uv_check_init(loop, check), "check handle")
         check.pointee.data = Unmanaged.passUnretained(self).toOpaque()
         undo.append { [check] in Self.closeHandle(check) }
@@ -102,7 +108,7 @@ final class LogLoop {
         undo.append { [timer] in Self.closeHandle(timer) }
         try check(waker.open(on: loop), "wake-up handle")
         undo.append { [waker] in waker.close() }
-        try replay(replayGate)
+        try openLog(.start)
         try check(
             uv_check_start(check) { handle in LogLoop.of(handle?.pointee.data)?.turn() }, "check handle")
         try check(
@@ -111,7 +117,7 @@ final class LogLoop {
                 Self.tickMilliseconds), "timer")
     }
 
-    private static func of(_ data: UnsafeMutableRawPointer?) -> LogLoop? {
+    static func of(_ data: UnsafeMutableRawPointer?) -> LogLoop? {
         data.map { Unmanaged<LogLoop>.fromOpaque($0).takeUnretainedValue() }
     }
 
@@ -123,72 +129,8 @@ final class LogLoop {
         guard code == 0 else { throw .resources("\(what): \(String(cString: uv_strerror(code)))") }
     }
 
-    private func openRaft() throws(ReplicatedLogError) {
-        var code = raft_uv_init(io, loop, configuration.directory, transport.pointer)
-        guard code == 0 else { throw LogFolder.error(configuration.directory, code, io) }
-        // 0.15 offers asynchronous work but still announces version 1, with which `raft_init` refuses a `raft_fsm` of
-        // version 3.
-        if io.pointee.async_work != nil { io.pointee.version = 2 }
-        raft_uv_set_segment_size(io, configuration.segmentBytes)
-        _ = raft_uv_set_snapshot_compression(io, false)  // a reference is a few dozen bytes
-        raft_uv_set_auto_recovery(io, false)  // it would rename damaged segments and go on without their entries
-        code = raft_init(raft, io, machine.fsm, configuration.serverID, "\(configuration.serverID)")
-        guard code == 0 else {
-            let error = LogFolder.error(configuration.directory, code, io)
-            raft_uv_close(io)
-            throw error
-        }
-        undo.append { [raft] in raft_close(raft) { _ in } }
-        machine.attach(raft)
-        raft_set_snapshot_trailing(raft, UInt32(clamping: configuration.trailingEntries))
-        // A lone voter elects itself at start and has nobody to send heartbeats to: this is libraft's timer, kept slow.
-        raft_set_election_timeout(raft, 5_000)
-        raft_set_heartbeat_timeout(raft, 1_000)
-    }
-
-    private func bootstrapIfNew() throws(ReplicatedLogError) {
-        var members = raft_configuration()
-        raft_configuration_init(&members)
-        defer { raft_configuration_close(&members) }
-        guard
-            raft_configuration_add(&members, configuration.serverID, "\(configuration.serverID)", Int32(RAFT_VOTER))
-                == 0
-        else { throw .resources("no memory for the cluster's configuration") }
-        var code = raft_bootstrap(raft, &members)
-        if code == RAFT_CANTBOOTSTRAP {
-            // Was started before. If that start died between its two files, the second one is missing.
-            guard configuration.appliedIndex == .zero, LogFolder.isEmpty(configuration.directory) else { return }
-            code = raft_recover(raft, &members)
-        }
-        guard code == 0 else { throw LogFolder.error(configuration.directory, code, io) }
-    }
-
-    /// A lone voter becomes leader inside `raft_start`, which also applies every entry it finds.
-    private func replay(_ gate: Gate) throws(ReplicatedLogError) {
-        let inbox = inbox
-        machine.replay = Replay(gate: gate, isCancelled: { inbox.stopRequested })
-        let code = raft_start(raft)
-        machine.replay = nil
-        // The last slice: what its commit brings to light must not wait for the first turn.
-        machine.closeBatch()
-        machine.noticeApplierFailure()
-        if let failure = machine.failure { throw failure }
-        if inbox.stopRequested { throw .stopped }
-        guard code == 0 else {
-            if let refusal = machine.snapshots.restoreError { throw .restore(refusal) }
-            throw LogFolder.error(configuration.directory, code, io)
-        }
-        guard let reached = machine.status else { throw .stopped }
-        guard reached.lastIndex >= configuration.appliedIndex else {
-            throw .behindStore(last: reached.lastIndex, applied: configuration.appliedIndex)
-        }
-        guard reached.isLeader, reached.appliedIndex == reached.lastIndex else {
-            throw .notVoter(serverID: configuration.serverID)
-        }
-        machine.noticeChanges()
-        machine.finishTurn()
-        status.publish(reached)
-    }
+    /// The handles that stay open while libraft comes and goes.
+    var ownHandles: [UnsafeRawPointer] { [UnsafeRawPointer(check), UnsafeRawPointer(timer), waker.address] }
 
     // MARK: turning
 
@@ -197,11 +139,16 @@ final class LogLoop {
     /// The next batch goes to the disk first and the applied one is closed second: the disk works while the applier
     /// commits and answers.
     private func turn() {
-        machine.noticeChanges()
+        if machine.isAttached, raftLife == .open { machine.noticeChanges() }
         let stop = takeIn()
-        if let now = machine.status { status.publish(now) }
-        machine.finishTurn()
-        if machine.failure != nil { shutInbox(.io(machine.failure?.description ?? "")) }
+        switch phase {
+        case .running, .draining:
+            if let now = machine.status { status.publish(now) }
+            machine.finishTurn()
+            if let failure = machine.failure { failed(failure) }
+        case .suspended: goOnSuspended(stop)
+        case .failed, .closed: break
+        }
         advanceStop(stop)
     }
 
@@ -217,6 +164,10 @@ final class LogLoop {
             if !intake.work.isEmpty { machine.closeBatch() }
             for work in intake.work { work() }
             guard case .running = phase, !staged.isEmpty else { return intake.stopRequested }
+            if !machine.applier.acceptsProposals, let text = machine.applier.refusal {
+                refuse([], .refused(text))
+                continue
+            }
             while stagedNext < staged.count, machine.canSubmit, machine.applier.acceptsProposals {
                 let taken = machine.submit(staged[stagedNext...])
                 stagedNext += taken.count
@@ -233,20 +184,32 @@ final class LogLoop {
 
     private func tick() {
         machine.tick(now: .now)
-        if case .draining(let ticksLeft) = phase { phase = .draining(ticksLeft: ticksLeft - 1) }
+        switch phase {
+        case .draining(let ticksLeft): phase = .draining(ticksLeft: ticksLeft - 1)
+        case .suspended(var suspension):
+            suspension.ticksLeft -= 1
+            phase = .suspended(suspension)
+        case .running, .failed, .closed: break
+        }
     }
 
     // MARK: stopping
 
-    private func shutInbox(_ reason: ProposalError) {
-        let unsent = staged[stagedNext...] + inbox.close(reason)
+    /// Fails what is staged and what has been taken from the inbox: none of it was given to libraft.
+    func refuse(_ waiting: [WaitingProposal], _ reason: ProposalError) {
+        let unsent = staged[stagedNext...]
+        releasedCount += unsent.count
+        for proposal in unsent { releasedBytes += proposal.stored.count }
+        let all = unsent + waiting
         staged.removeAll()
         stagedNext = 0
-        for proposal in unsent {
+        for proposal in all {
             free(proposal.stored.baseAddress)
             proposal.context.proposalFailed(reason)
         }
     }
+
+    func shutInbox(_ reason: ProposalError) { refuse(inbox.close(reason), reason) }
 
     private func advanceStop(_ requested: Bool) {
         switch phase {
@@ -254,9 +217,10 @@ final class LogLoop {
             shutInbox(.stopped)
             phase = .draining(ticksLeft: Self.ticksToDrain)
             advanceStop(true)
+        case .suspended where requested, .failed where requested: close(.stopped)
         case .draining(let ticksLeft) where ticksLeft <= 0 || machine.callsInFlight == 0 || machine.failure != nil:
             close(.stopped)
-        case .running, .draining, .closed:
+        case .running, .suspended, .failed, .draining, .closed:
             break
         }
     }
@@ -265,15 +229,17 @@ final class LogLoop {
     private func close(_ reason: ProposalError) {
         phase = .closed
         shutInbox(reason)
-        if machine.raft != nil { machine.abandon(reason) }
+        status.publishClosed()
+        if machine.isAttached { machine.abandon(reason) }
         for step in undo.reversed() { step() }
-        if machine.raft != nil { machine.abandon(reason) }
+        beginClosingRaft()
+        if machine.isAttached { machine.abandon(reason) }
     }
 
     private func drain() {
         guard !undo.isEmpty else { return }
         uv_run(loop, UV_RUN_DEFAULT)
-        if machine.raft != nil { raft_uv_close(io) }
+        finishClosingRaft()
         precondition(uv_loop_close(loop) == 0, "every handle of the loop is closed by now")
         undo.removeAll()
     }

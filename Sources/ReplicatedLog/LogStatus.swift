@@ -15,6 +15,9 @@ public struct LogStatus: Equatable, Sendable {
     public var term: RaftTerm
     /// Whether this member leads.
     public var isLeader: Bool
+    /// Whether the log takes proposals: it leads, and is neither suspended by a failing disk nor failed nor stopped. What the
+    /// applier accepts is for the applier to say.
+    public var isWritable: Bool
 }
 
 /// The status as any thread may read it: written by the log thread alone.
@@ -25,6 +28,8 @@ final class StatusBoard: Sendable {
     private let snapshotIndex = Atomic<UInt64>(0)
     private let term = Atomic<UInt64>(0)
     private let isLeader = Atomic<Bool>(false)
+    private let isWritable = Atomic<Bool>(false)
+    private let lastReplay = Mutex<ReplayReport?>(nil)
 
     func publish(_ status: LogStatus) {
         commitIndex.store(status.commitIndex.value, ordering: .releasing)
@@ -33,6 +38,19 @@ final class StatusBoard: Sendable {
         snapshotIndex.store(status.snapshotIndex.value, ordering: .releasing)
         term.store(status.term.value, ordering: .releasing)
         isLeader.store(status.isLeader, ordering: .releasing)
+        isWritable.store(status.isWritable, ordering: .releasing)
+    }
+
+    /// The log is closed, for a while or for good: the numbers stay, but nobody leads or writes.
+    func publishClosed() {
+        isWritable.store(false, ordering: .releasing)
+        isLeader.store(false, ordering: .releasing)
+    }
+
+    /// How the log was opened last.
+    var replay: ReplayReport? {
+        get { lastReplay.withLock { $0 } }
+        set { lastReplay.withLock { $0 = newValue } }
     }
 
     var current: LogStatus {
@@ -42,6 +60,7 @@ final class StatusBoard: Sendable {
             lastIndex: RaftIndex(lastIndex.load(ordering: .acquiring)),
             snapshotIndex: RaftIndex(snapshotIndex.load(ordering: .acquiring)),
             term: RaftTerm(term.load(ordering: .acquiring)),
-            isLeader: isLeader.load(ordering: .acquiring))
+            isLeader: isLeader.load(ordering: .acquiring),
+            isWritable: isWritable.load(ordering: .acquiring))
     }
 }

@@ -4,8 +4,9 @@ internal import Glibc
 ///
 /// The value owns its memory: dropping it frees the memory, proposing it hands the memory over. Build it on any thread.
 ///
-/// Layout: the kind byte, the payload, then one to eight padding bytes of which the last holds their number, because
-/// libraft stores entries in whole 8-byte words and does not remember an entry's exact length.
+/// Layout: the kind byte, the payload, zeros up to a whole 8-byte word, and a word that tells how many zeros those are and the
+/// entry's index in the log: libraft stores whole words, does not remember an entry's exact length, and nowhere on disk
+/// says which index an open segment begins with.
 public struct ProposalBuffer: ~Copyable, @unchecked Sendable {
     // @unchecked: the pointer has one owner at any time, and moves with the value.
     private let base: UnsafeMutableRawPointer
@@ -55,22 +56,35 @@ public struct ProposalBuffer: ~Copyable, @unchecked Sendable {
     }
 }
 
-/// How an entry of any length becomes one of whole 8-byte words, and back.
+/// How an entry of any length becomes one of whole 8-byte words that knows its index, and back.
+///
+/// The last word, little-endian: the index in the low 56 bits, 0xB0 and the number of zeros before the word in the high 8.
 enum EntryPadding {
-    /// Bytes as stored: always at least one more than given, a multiple of eight.
-    static func storedCount(of count: Int) -> Int { (count + 8) & ~7 }
+    private static let mark: UInt64 = 0xb0
+    private static let indexBits: UInt64 = 56
 
-    /// Fills the bytes after the first `count`.
+    /// Bytes as stored: a multiple of eight, and 8 to 15 more than given.
+    static func storedCount(of count: Int) -> Int { (count + 7) & ~7 + 8 }
+
+    /// Fills the bytes after the first `count`. The index is stamped later, when the log gives it out.
     static func write(into stored: UnsafeMutableRawBufferPointer, count: Int) {
-        let padding = stored.count - count
         for offset in count..<stored.count { stored[offset] = 0 }
-        stored[stored.count - 1] = UInt8(padding)
+        stored[stored.count - 1] = UInt8(mark) | UInt8(stored.count - 8 - count)
     }
 
-    /// The entry without its padding; nil when these bytes were not made by `write`.
-    static func strip(_ stored: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-        guard let last = stored.last, (1...8).contains(last), stored.count & 7 == 0, Int(last) < stored.count
-        else { return nil }
-        return UnsafeRawBufferPointer(rebasing: stored.dropLast(Int(last)))
+    /// Writes the index an entry is about to get.
+    static func stamp(_ index: UInt64, into stored: UnsafeMutableRawBufferPointer) {
+        let high = UInt64(stored[stored.count - 1]) << indexBits
+        stored.storeBytes(of: (high | index).littleEndian, toByteOffset: stored.count - 8, as: UInt64.self)
+    }
+
+    /// The entry without its padding, and its index; nil when these bytes were not made by `write`.
+    static func strip(_ stored: UnsafeRawBufferPointer) -> (entry: UnsafeRawBufferPointer, index: UInt64)? {
+        guard stored.count >= 16, stored.count & 7 == 0 else { return nil }
+        let word = stored.word(stored.count - 8)
+        let high = word >> indexBits
+        guard high & ~7 == mark else { return nil }
+        let entry = UnsafeRawBufferPointer(rebasing: stored.dropLast(8 + Int(high & 7)))
+        return (entry, word & (1 << indexBits - 1))
     }
 }

@@ -30,7 +30,9 @@ final class ProposalInbox: Sendable {
         var heldBytes = 0
         /// Invariant: true only while a turn is certain to come without a wake-up, which makes wake-ups rare under load.
         var turnIsDue = false
+        /// Why nothing is taken; for good when `isClosed`.
         var refusal: ProposalError?
+        var isClosed = false
         var stopRequested = false
     }
 
@@ -69,7 +71,7 @@ final class ProposalInbox: Sendable {
     /// - Returns: false after `close`: the work was dropped.
     func add(work: @escaping @Sendable () -> Void) -> Bool {
         state.withLock { state in
-            guard state.refusal == nil else { return false }
+            guard !state.isClosed else { return false }
             state.work.append(work)
             return true
         }
@@ -115,9 +117,33 @@ final class ProposalInbox: Sendable {
     /// Refuses everything from now on, and hands out what still waits. Repeatable; the first reason stays.
     func close(_ reason: ProposalError) -> [WaitingProposal] {
         state.withLock { state in
-            if state.refusal == nil { state.refusal = reason }
-            defer { state.waiting.removeAll() }
-            return state.waiting
+            if !state.isClosed { state.refusal = reason }
+            state.isClosed = true
+            return Self.takeWaiting(&state)
         }
+    }
+
+    /// Refuses proposals, not works, until `resume`, and hands out what still waits. A newer reason replaces the older.
+    func suspend(_ reason: ProposalError) -> [WaitingProposal] {
+        state.withLock { state in
+            if !state.isClosed { state.refusal = reason }
+            return Self.takeWaiting(&state)
+        }
+    }
+
+    /// Takes proposals again, unless closed.
+    func resume() {
+        state.withLock { state in
+            guard !state.isClosed else { return }
+            state.refusal = nil
+            state.turnIsDue = false
+        }
+    }
+
+    private static func takeWaiting(_ state: inout State) -> [WaitingProposal] {
+        state.heldCount -= state.waiting.count
+        for proposal in state.waiting { state.heldBytes -= proposal.stored.count }
+        defer { state.waiting.removeAll() }
+        return state.waiting
     }
 }

@@ -21,10 +21,10 @@ struct SnapshotState {
     var restoreError: String?
 }
 
-/// The reference as libraft stores it: what Berth needs to check it, then the applier's bytes.
+/// The reference as libraft stores it: a checksum and what Berth needs to check it, then the applier's bytes.
 struct SnapshotEnvelope {
-    static let magic = UInt64(littleEndian: 0x3150_4b43_5452_4542)  // "BERTCKP1" in memory
-    static let headerCount = 24
+    static let magic = UInt64(littleEndian: 0x3250_4b43_5452_4542)  // "BERTCKP2" in memory
+    static let headerCount = 32
 
     var index: UInt64
     var term: UInt64
@@ -37,21 +37,24 @@ struct SnapshotEnvelope {
     }
 
     init?(_ bytes: UnsafeRawBufferPointer) {
-        guard bytes.count >= Self.headerCount else { return nil }
-        func word(_ offset: Int) -> UInt64 {
-            UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
-        }
-        guard word(0) == Self.magic else { return nil }
-        self.init(index: word(8), term: word(16), reference: Array(bytes.dropFirst(Self.headerCount)))
+        guard bytes.count >= Self.headerCount, bytes.word(0) == Self.magic,
+            bytes.word(8) == UInt64(RaftCRC32.checksum(bytes[span: 16..<bytes.count]))
+        else { return nil }
+        self.init(
+            index: bytes.word(16), term: bytes.word(24), reference: Array(bytes.dropFirst(Self.headerCount)))
     }
 
     var count: Int { Self.headerCount + reference.count }
 
     func write(into bytes: UnsafeMutableRawBufferPointer) {
-        for (offset, value) in [(0, Self.magic), (8, index), (16, term)] {
+        func put(_ value: UInt64, at offset: Int) {
             bytes.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt64.self)
         }
+        put(Self.magic, at: 0)
+        put(index, at: 16)
+        put(term, at: 24)
         UnsafeMutableRawBufferPointer(rebasing: bytes[Self.headerCount...]).copyBytes(from: reference)
+        put(UInt64(RaftCRC32.checksum(UnsafeRawBufferPointer(rebasing: bytes[16...]))), at: 8)
     }
 }
 
@@ -154,11 +157,13 @@ extension RaftMachine {
             snapshots.restoreError = "the checkpoint's reference was not written by Berth"
             return RAFT_CORRUPT
         }
-        do {
-            try applier.restore(reference: envelope.reference)
-        } catch {
-            snapshots.restoreError = "\(error)"
-            return RAFT_CORRUPT
+        if envelope.index != acceptedCheckpoint {
+            do {
+                try applier.restore(reference: envelope.reference)
+            } catch {
+                snapshots.restoreError = "\(error)"
+                return RAFT_CORRUPT
+            }
         }
         raft_free(buffer.pointee.base)
         return 0

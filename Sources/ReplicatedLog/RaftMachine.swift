@@ -46,6 +46,7 @@ package final class RaftMachine {
     /// What libraft calls; handed to `raft_init`, and valid as long as the machine.
     package let fsm: UnsafeMutablePointer<raft_fsm>
     private(set) var raft: UnsafeMutablePointer<raft>?
+    var isAttached: Bool { raft != nil }
     private var owner = pthread_self()
 
     /// In order of index; all of one reign.
@@ -62,7 +63,10 @@ package final class RaftMachine {
     private var hasOpenBatch = false
     /// Set once; after that libraft is fed nothing more, because its write buffers may still hold the failed entries.
     package private(set) var failure: ReplicatedLogError?
-    private var failureWasTold = false
+    /// The last entry the applier holds: those up to it are not given to it again, however often the log is opened anew.
+    var appliedThrough: UInt64 = 0
+    /// A checkpoint whose reference the applier has accepted before libraft loads it.
+    var acceptedCheckpoint: UInt64?
     /// While set, `apply` closes batches itself and waits for the applier's room: a replay is one libraft call.
     var replay: Replay?
     var snapshots = SnapshotState()
@@ -103,6 +107,23 @@ package final class RaftMachine {
         raft_set_snapshot_threshold(raft, UInt32(clamping: limits.snapshotEntries))
     }
 
+    /// Lets go of a libraft instance that has closed, with all that was known of it. What the applier holds stays known.
+    func detach() {
+        raft = nil
+        failure = nil
+        outstanding.removeAll()
+        callEnds.removeAll()
+        abandonment = .notLeader
+        snapshots = SnapshotState()
+    }
+
+    /// Tells the applier that this member leads no more: libraft is about to close, and will not say so.
+    func leaveOffice() {
+        guard reign.isLeader else { return }
+        reign.isLeader = false
+        applier.leadershipChanged(isLeader: false, term: RaftTerm(reign.term))
+    }
+
     func preconditionOnLogThread() {
         precondition(pthread_equal(owner, pthread_self()) != 0, "libraft is used on the log thread alone")
     }
@@ -136,6 +157,9 @@ package final class RaftMachine {
             return (count, bytes)
         }
         let firstIndex = raft_last_index(raft) + 1
+        for (offset, proposal) in taken.enumerated() {
+            EntryPadding.stamp(firstIndex + UInt64(offset), into: proposal.stored)
+        }
         let term = raft.pointee.current_term
         let request = UnsafeMutablePointer<raft_apply>.allocate(capacity: 1)
         request.initialize(to: raft_apply())
@@ -154,7 +178,9 @@ package final class RaftMachine {
             // libraft may still refer to the request and the entries: both are left to it, that is leaked.
             let message = Self.message(code, raft_errmsg(raft))
             for proposal in taken { failures.append((proposal.context, .io(message))) }
-            fail(.io(message))
+            // A segment that could not be opened for writing leaves libraft in order; whatever else fails at once does not,
+            // and such an instance may never finish closing.
+            fail(message.contains("setup writer") ? .io(message) : .resources(message))
         }
         return (count, bytes)
     }
@@ -213,18 +239,23 @@ package final class RaftMachine {
     private func apply(_ stored: UnsafeRawBufferPointer) -> Int32 {
         preconditionOnLogThread()
         guard let raft, failure == nil else { return RAFT_SHUTDOWN }
-        if let replay, !replay.mayGoOn(self) { return RAFT_CANCELED }
         let index = raft.pointee.last_applied + 1
-        guard let entry = EntryPadding.strip(stored) else {
-            fail(.corrupt("entry \(index) was not written by Berth"))
+        guard let (entry, writtenIndex) = EntryPadding.strip(stored), writtenIndex == index else {
+            fail(.corrupt("entry \(index) was not written by Berth, or not as entry \(index)"))
             return RAFT_CORRUPT
         }
+        guard index > appliedThrough else {
+            noteApplied(bytes: stored.count)
+            return 0
+        }
+        if let replay, !replay.mayGoOn(self) { return RAFT_CANCELED }
         let term = Self.term(of: index, in: raft)
         hasOpenBatch = true
         noteApplied(bytes: stored.count)
+        appliedThrough = index
         applier.apply(entry, index: RaftIndex(index), term: RaftTerm(term), context: takeContext(index, term))
         if let end = callEnds.first, end <= index { callEnds.removeFirst() }
-        if let replay { replay.applied(bytes: stored.count, self) }
+        if let replay { replay.applied(index, bytes: stored.count, self) }
         return 0
     }
 
@@ -275,18 +306,15 @@ package final class RaftMachine {
         @Sendable (UnsafeMutablePointer<raft>?, UnsafeMutablePointer<raft_barrier>?, raft_barrier_cb?) -> Int32 =
             raft_barrier
 
-    /// Ends the turn: failures are told, the applier closes its batch.
+    /// Ends the turn: failures are told, the applier closes its batch. After a failure nothing is outstanding any more.
     package func finishTurn() {
         preconditionOnLogThread()
         deliverFailures()
         closeBatch()
         noticeApplierFailure()
-        if let failure, !failureWasTold {
-            failureWasTold = true
-            failOutstanding(from: 0, .io(failure.description))
-            deliverFailures()
-            applier.failed(failure)
-        }
+        guard let failure else { return }
+        failOutstanding(from: 0, .io(failure.description))
+        deliverFailures()
     }
 
     /// Asks the applier whether it can go on, and ends the log's life if not. True: the log has failed.
@@ -333,7 +361,8 @@ package final class RaftMachine {
             lastIndex: RaftIndex(raft_last_index(raft)),
             snapshotIndex: RaftIndex(raft.pointee.log.snapshot.last_index),
             term: RaftTerm(raft.pointee.current_term),
-            isLeader: raft_state(raft) == Int32(RAFT_LEADER))
+            isLeader: raft_state(raft) == Int32(RAFT_LEADER),
+            isWritable: raft_state(raft) == Int32(RAFT_LEADER) && failure == nil)
     }
 
     /// libraft's words for an error: its own message when it left one.

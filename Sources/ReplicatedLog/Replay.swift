@@ -11,6 +11,8 @@ final class Replay {
     static let sliceEntries = 1_024
     static let sliceBytes = 4 << 20
 
+    /// All that was applied so far.
+    private(set) var total: (entries: Int, bytes: Int, firstIndex: UInt64) = (0, 0, 0)
     private var entries = 0
     private var bytes = 0
     private let gate: Gate
@@ -37,7 +39,10 @@ final class Replay {
     }
 
     /// After each entry.
-    func applied(bytes count: Int, _ machine: RaftMachine) {
+    func applied(_ index: UInt64, bytes count: Int, _ machine: RaftMachine) {
+        if total.entries == 0 { total.firstIndex = index }
+        total.entries += 1
+        total.bytes += count
         entries += 1
         bytes += count
         guard entries >= Self.sliceEntries || bytes >= Self.sliceBytes else { return }

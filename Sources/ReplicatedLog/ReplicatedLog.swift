@@ -36,7 +36,8 @@ public final class ReplicatedLog: Sendable {
 
     deinit { stop() }
 
-    /// Opens the folder, replays every entry above the newest checkpoint into the applier and begins to take proposals.
+    /// Looks over the folder, replays every entry above the configuration's `appliedIndex` into the applier and begins to
+    /// take proposals. Damage is refused before anything on disk is touched.
     ///
     /// Blocks until this member leads and all old entries are applied. On an error everything is closed again, and the
     /// log stays stopped.
@@ -103,6 +104,8 @@ public final class ReplicatedLog: Sendable {
 
     /// Proposals that wait to enter the log; any thread.
     public var waitingProposals: Int { inbox.heldProposals }
+    /// How the log was opened last; nil before ``start()`` has returned.
+    public var replay: ReplayReport? { board.replay }
 
     /// Stops in order: proposals still waiting fail with `.stopped`, those on their way to the disk are let finish for up to two
     /// seconds, then everything is closed and the thread has ended. Repeatable, and right in any state.

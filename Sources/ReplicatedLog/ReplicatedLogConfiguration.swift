@@ -55,7 +55,7 @@ public struct ReplicatedLogConfiguration: Sendable {
         let segment = (2 * (size + 4_096) + mebibyte - 1) / mebibyte * mebibyte
         entryBytes = max(entryBytes, size)
         segmentBytes = max(segmentBytes, segment)
-        queueBytes = max(queueBytes, 2 * (size + 8))
+        queueBytes = max(queueBytes, 2 * (size + 16))
     }
 
     /// The first thing wrong with these settings, or nil.

@@ -10,8 +10,10 @@ public enum ProposalError: Error, Equatable, Sendable {
     case stopped
     /// The entry is larger than the configured bound. Not taken.
     case tooLarge
-    /// The log's disk failed, with this message. Whether the entry will be there after a restart is unknown.
+    /// The log's disk failed, with this message, while the entry was on its way: it may or may not be in the log.
     case io(String)
+    /// Nothing is taken at present, for this reason: the disk is full, or fails. The entry was not taken; try again later.
+    case refused(String)
 }
 
 /// Why the log did not start, or cannot go on.
@@ -45,8 +47,16 @@ public enum ReplicatedLogError: Error, Equatable, Sendable, CustomStringConverti
         case .corrupt(let text): "log is damaged: \(text); restore this member's data folder from a backup"
         case .restore(let text): "log's checkpoint was refused: \(text)"
         case .applier(let reason): "log entries cannot be applied: \(reason)"
+        case .behindStore(.zero, let applied):
+            """
+            log folder holds no entries but the store has applied \(applied) (expected a log that reaches it): \
+            put the log that belongs to this store back, or restore the data folder from a backup
+            """
         case .behindStore(let last, let applied):
-            "log ends at entry \(last) but the store has applied \(applied): the data folder is mixed or log files are missing"
+            """
+            log ends at entry \(last) but the store has applied \(applied) (expected a log that reaches it): \
+            the data folder is mixed or log files are missing; restore it from a backup
+            """
         case .notVoter(let serverID): "log belongs to a cluster in which server \(serverID) has no vote"
         case .io(let text): "log i/o failed: \(text)"
         case .resources(let text): "out of resources: \(text)"

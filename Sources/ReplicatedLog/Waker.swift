@@ -17,6 +17,9 @@ final class Waker: @unchecked Sendable {
 
     deinit { handle.deallocate() }
 
+    /// Tells the handle from others of its loop.
+    var address: UnsafeRawPointer { UnsafeRawPointer(handle) }
+
     /// Makes the loop turn once more; wakes that come together make one turn. Does nothing while closed.
     func wake() {
         let before = gateway.wrappingAdd(1, ordering: .acquiring).oldValue

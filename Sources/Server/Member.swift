@@ -157,6 +157,7 @@ struct Member: Sendable {
         BerthElections(context: context).register(in: &table)
         ClusterService(context: context).register(in: &table)
         MaintenanceService(context: context).register(in: &table)
+        BerthMaintenance(context: context).register(in: &table)
         HealthService(context: context).register(in: &table)
         let watch = WatchSettings(
             fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead,
@@ -200,6 +201,7 @@ struct Member: Sendable {
         let closer = NIOThreadPool(numberOfThreads: 1)
         closer.start()
         await logging("the range pool did not end") { try await context.rangePool.shutdown() }
+        await logging("the copies' threads did not end") { try await context.copies.shutdown() }
         await logging("log and store did not close") {
             try await closer.runIfActive {
                 log.stop()

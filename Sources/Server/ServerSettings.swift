@@ -28,6 +28,8 @@ public struct ServerSettings: Sendable {
     public var autoCompaction = AutoCompactionSettings.off
     /// Changes how the store is opened, for tests of its faults.
     package var changeStore: @Sendable (inout StoreConfiguration) -> Void = { _ in }
+    /// How long a client may take next to nothing of a copy of the store before it loses it.
+    package var snapshotStall: Duration = .seconds(60)
 
     /// etcd's default quota, 2 GiB.
     public static let defaultQuotaBackendBytes: Int64 = 2 << 30

@@ -26,6 +26,7 @@ final class ServerContext: Sendable {
     let quota: QuotaGuard
     let rangePool: RangePool
     let metrics: ServerMetrics
+    let copies = CopyDesk()
     private let machine: LogThreadBound<StateMachine>
     /// Addresses the server listens on, with the ports the system chose; known before the first call.
     let boundURLs = Mutex<[ClientURL]>([])

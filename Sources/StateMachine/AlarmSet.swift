@@ -27,6 +27,19 @@ public final class AlarmSet: Sendable {
             (a.kind.rawValue, a.memberID) < (b.kind.rawValue, b.memberID)
         }
 
+        /// Reads the name of a record of the store's table of alarms; nil when it is none.
+        public init?(recordKey: [UInt8]) {
+            guard recordKey.count == 16 else { return nil }
+            let numbers = [recordKey[..<8], recordKey[8...]].map { $0.reduce(UInt64(0)) { $0 << 8 | UInt64($1) } }
+            guard let kind = Kind(rawValue: Int64(bitPattern: numbers[0])) else { return nil }
+            self.init(kind: kind, memberID: numbers[1])
+        }
+
+        init(kind: Kind, memberID: UInt64) {
+            self.kind = kind
+            self.memberID = memberID
+        }
+
         /// Kind and member, 8 bytes each, big-endian.
         var recordKey: [UInt8] {
             withUnsafeBytes(of: kind.rawValue.bigEndian) { Array($0) }
@@ -88,12 +101,10 @@ public final class AlarmSet: Sendable {
 
     func load(from store: Store) throws(StoreError) {
         try visitRecords(of: store, in: .alarms) { (key, _) throws(StoreError) in
-            let numbers =
-                key.count == 16 ? [key[..<8], key[8...]].map { $0.reduce(UInt64(0)) { $0 << 8 | UInt64($1) } } : []
-            guard numbers.count == 2, let kind = Kind(rawValue: Int64(bitPattern: numbers[0])) else {
+            guard let alarm = Alarm(recordKey: key) else {
                 throw .corrupt(place: "alarms", detail: "a record name that is no alarm: \(key)")
             }
-            _ = activate(Alarm(kind: kind, memberID: numbers[1]))
+            _ = activate(alarm)
         }
     }
 

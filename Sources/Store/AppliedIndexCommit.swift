@@ -24,15 +24,10 @@ extension Flusher {
 
     /// Commits the applied index alone.
     func commitAppliedIndex(of state: BaseState) throws(StoreError) {
-        let transaction = try core.base.beginWrite()
-        do throws(StoreError) {
+        try core.base.write(commit: "mdb_txn_commit (applied index)") { transaction throws(StoreError) in
             let meta = MetaTable(transaction: transaction, database: core.base.databases.meta)
             try meta.set(.appliedIndex, state.appliedIndex.value)
             try meta.set(.appliedTerm, state.appliedTerm.value)
-        } catch {
-            mdb_txn_abort(transaction)
-            throw error
         }
-        try check(mdb_txn_commit(transaction), "mdb_txn_commit (applied index)")
     }
 }

@@ -19,52 +19,49 @@ struct BaseContents {
     /// The last compaction whose removals are all done.
     var compactedPhysically: Revision
 
-    /// Reads `meta`, or writes it into a new base with a new random identity.
-    init(openingOrCreating base: Environment, expected: MemberIdentity?) throws(StoreError) {
-        let transaction = try base.beginWrite()
-        do throws(StoreError) {
-            let meta = MetaTable(transaction: transaction, database: base.databases.meta)
-            guard let format = try meta.number(.format) else {
-                guard try meta.isEmpty(), try meta.isEmpty(base.databases.revisions) else {
-                    throw .corrupt(place: "base/meta", detail: "there is data but no format version")
-                }
-                var random = SystemRandomNumberGenerator()
-                identity =
-                    expected
-                    ?? MemberIdentity(
-                        clusterID: .random(in: 1 ... .max, using: &random),
-                        memberID: .random(in: 1 ... .max, using: &random))
-                state = BaseState()
-                compactedPhysically = .zero
-                try meta.set(.format, Layout.formatVersion)
-                try meta.set(.clusterID, identity.clusterID)
-                try meta.set(.memberID, identity.memberID)
-                try meta.set(state)
-                try check(mdb_txn_commit(transaction), "mdb_txn_commit (new base)")
-                return
-            }
-            guard format == Layout.formatVersion else {
-                throw .unknownFormat(path: base.path, found: format, expected: Layout.formatVersion)
-            }
-            identity = MemberIdentity(
-                clusterID: try meta.required(.clusterID), memberID: try meta.required(.memberID))
-            state = BaseState(
-                appliedIndex: RaftIndex(try meta.required(.appliedIndex)),
-                appliedTerm: RaftTerm(try meta.required(.appliedTerm)),
-                currentRevision: try meta.revision(.currentRevision),
-                compactedRevision: try meta.revision(.compactedRevision))
-            compactedPhysically = Revision(Int64(bitPattern: try meta.number(.compactionDone) ?? 0))
-            guard state.currentRevision >= .initial, state.compactedRevision <= state.currentRevision else {
-                throw .corrupt(
-                    place: "base/meta",
-                    detail: "current revision \(state.currentRevision), compacted \(state.compactedRevision)")
-            }
-            if let expected, expected != identity { throw .foreignIdentity(found: identity, expected: expected) }
-        } catch {
-            mdb_txn_abort(transaction)
-            throw error
+    /// Reads `meta` in a transaction of base in the folder `path`.
+    init(_ transaction: OpaquePointer, path: String, expected: MemberIdentity?) throws(StoreError) {
+        var database: MDB_dbi = 0
+        let code = mdb_dbi_open(transaction, "meta", 0, &database)
+        if code == MDB_NOTFOUND { throw .corrupt(place: "base/meta", detail: "there is no such database") }
+        try check(code, "mdb_dbi_open (meta)")
+        let meta = MetaTable(transaction: transaction, database: database)
+        guard let format = try meta.number(.format) else {
+            throw .corrupt(place: "base/meta", detail: "there is no format version")
         }
-        mdb_txn_abort(transaction)
+        guard format == Layout.formatVersion else {
+            throw .unknownFormat(path: path, found: format, expected: Layout.formatVersion)
+        }
+        identity = MemberIdentity(
+            clusterID: try meta.required(.clusterID), memberID: try meta.required(.memberID))
+        state = BaseState(
+            appliedIndex: RaftIndex(try meta.required(.appliedIndex)),
+            appliedTerm: RaftTerm(try meta.required(.appliedTerm)),
+            currentRevision: try meta.revision(.currentRevision),
+            compactedRevision: try meta.revision(.compactedRevision))
+        compactedPhysically = Revision(Int64(bitPattern: try meta.number(.compactionDone) ?? 0))
+        guard state.currentRevision >= .initial, state.compactedRevision <= state.currentRevision else {
+            throw .corrupt(
+                place: "base/meta",
+                detail: "current revision \(state.currentRevision), compacted \(state.compactedRevision)")
+        }
+        if let expected, expected != identity { throw .foreignIdentity(found: identity, expected: expected) }
+    }
+
+    /// Writes the `meta` of a new base, with a new random identity when none is expected.
+    static func create(in base: Environment, expected: MemberIdentity?) throws(StoreError) {
+        var random = SystemRandomNumberGenerator()
+        let identity =
+            expected
+            ?? MemberIdentity(
+                clusterID: .random(in: 1 ... .max, using: &random), memberID: .random(in: 1 ... .max, using: &random))
+        try base.write(commit: "mdb_txn_commit (new base)") { transaction throws(StoreError) in
+            let meta = MetaTable(transaction: transaction, database: base.databases.meta)
+            try meta.set(.format, Layout.formatVersion)
+            try meta.set(.clusterID, identity.clusterID)
+            try meta.set(.memberID, identity.memberID)
+            try meta.set(BaseState())
+        }
     }
 }
 
@@ -87,12 +84,6 @@ struct MetaTable {
 
     let transaction: OpaquePointer
     let database: MDB_dbi
-
-    func isEmpty(_ other: MDB_dbi? = nil) throws(StoreError) -> Bool {
-        var statistics = MDB_stat()
-        try check(mdb_stat(transaction, other ?? database, &statistics), "mdb_stat")
-        return statistics.ms_entries == 0
-    }
 
     func number(_ name: Name) throws(StoreError) -> UInt64? {
         try Array(name.rawValue.utf8).withRawBytes { bytes throws(StoreError) in

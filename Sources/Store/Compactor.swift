@@ -65,35 +65,27 @@ extension Flusher {
     }
 
     private func step(_ target: Revision) throws(StoreError) -> (isDone: Bool, removed: Int) {
-        let transaction = try core.base.beginWrite()
-        var removed = 0
-        let isDone: Bool
-        do throws(StoreError) {
+        try core.base.write(commit: "mdb_txn_commit (compaction)") { transaction throws(StoreError) in
             let meta = MetaTable(transaction: transaction, database: core.base.databases.meta)
             let main = Revision(Int64(bitPattern: try meta.number(.compactionMain) ?? 0))
             let sub = UInt32(truncatingIfNeeded: try meta.number(.compactionSub) ?? 0)
             let step = try collect(transaction, from: Position(main: main, sub: sub), through: target)
-            removed = try remove(step, target, transaction)
+            let removed = try remove(step, target, transaction)
             if let fault = core.configuration.compactionFault() { throw fault }
-            isDone = step.rest == nil
+            let isDone = step.rest == nil
             let rest = step.rest ?? Position(main: target, sub: 0)
             try meta.set(.compactionMain, UInt64(bitPattern: rest.main.value))
             try meta.set(.compactionSub, UInt64(rest.sub))
             if isDone { try meta.set(.compactionDone, UInt64(bitPattern: target.value)) }
-        } catch {
-            mdb_txn_abort(transaction)
-            throw error
+            return (isDone, removed)
         }
-        try check(mdb_txn_commit(transaction), "mdb_txn_commit (compaction)")
-        return (isDone, removed)
     }
 
     /// Removes the oldest records of the history tables, one step of them; true when none is left to remove.
     private func trimHistories(below target: Revision) throws(StoreError) -> Bool {
-        let transaction = try core.base.beginWrite()
         let bound = target.recordKey
         var left = core.configuration.compactionStep
-        do throws(StoreError) {
+        try core.base.write(commit: "mdb_txn_commit (history)") { transaction throws(StoreError) in
             for (table, tree) in zip(RecordTable.allCases, core.base.databases.records) where table.isHistory {
                 let cursor = try Cursor(transaction, tree.short)
                 var key = MDB_val()
@@ -106,11 +98,7 @@ extension Flusher {
                 }
                 if code != MDB_NOTFOUND { try check(code, "mdb_cursor_get (history)") }
             }
-        } catch {
-            mdb_txn_abort(transaction)
-            throw error
         }
-        try check(mdb_txn_commit(transaction), "mdb_txn_commit (history)")
         return left > 0
     }
 

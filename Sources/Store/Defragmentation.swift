@@ -24,9 +24,7 @@ typealias DefragmentationDone = @Sendable (Result<DefragmentationReport, StoreEr
 /// system where they stand: a hole of the file is as good to LMDB as a free page, as it never reads one. So nothing is
 /// copied, and neither readers nor writers are stopped. What a later write into a hole needs is that the disk has room
 /// then; if it has not, the flush fails as a whole and is tried again.
-struct Defragmentation {
-    /// Holes of fewer pages are not worth their place in the file system's own tables.
-    static let smallestRun = 4
+package struct Defragmentation {
     /// Pages that one call takes out: a reader that meets the file meanwhile waits for it.
     static let largestHole = 1_024
     /// How long the work goes on before it looks whether a flush is due.
@@ -34,6 +32,8 @@ struct Defragmentation {
 
     let start: ContinuousClock.Instant
     let bytesBefore: Int
+    /// Shorter runs of free pages are left alone.
+    let smallestHole: Int
     /// The transaction that `runs` were read at; another one may use their pages.
     private var transaction: Int?
     /// What is left to be taken out, in order.
@@ -42,16 +42,17 @@ struct Defragmentation {
     /// Pages below are done, whatever is freed there from now on: so the work has an end.
     private var reached: UInt = 0
 
-    init(start: ContinuousClock.Instant, bytesBefore: Int) {
+    init(start: ContinuousClock.Instant, bytesBefore: Int, smallestHole: Int) {
         self.start = start
         self.bytesBefore = bytesBefore
+        self.smallestHole = smallestHole
     }
 
     /// The next hole to punch; nil when all is done. Flusher thread.
     mutating func nextHole(_ base: Environment) throws(StoreError) -> Range<UInt>? {
         let newest = base.lastTransaction
         if newest != transaction {
-            runs = Self.runs(of: try base.reusablePages(), from: reached)
+            runs = Self.runs(of: try base.reusablePages(), from: reached, atLeast: smallestHole)
             next = 0
             transaction = newest
         }
@@ -64,18 +65,18 @@ struct Defragmentation {
     }
 
     /// The long enough runs of neighbours among pages in order, from a page on.
-    static func runs(of pages: [UInt], from first: UInt) -> [Range<UInt>] {
+    package static func runs(of pages: [UInt], from first: UInt, atLeast smallestHole: Int) -> [Range<UInt>] {
         var runs: [Range<UInt>] = []
         var run: Range<UInt> = first..<first
         for page in pages where page >= first {
             if page == run.upperBound {
                 run = run.lowerBound..<(page + 1)
             } else {
-                if run.count >= smallestRun { runs.append(run) }
+                if run.count >= smallestHole { runs.append(run) }
                 run = page..<(page + 1)
             }
         }
-        if run.count >= smallestRun { runs.append(run) }
+        if run.count >= smallestHole { runs.append(run) }
         return runs
     }
 }
@@ -101,7 +102,9 @@ extension Flusher {
         if let begun = defragmentation {
             work = begun
         } else {
-            work = Defragmentation(start: clock.now, bytesBefore: core.base.diskBytes ?? core.base.fileBytes)
+            work = Defragmentation(
+                start: clock.now, bytesBefore: core.base.diskBytes ?? core.base.fileBytes,
+                smallestHole: core.configuration.smallestHole)
             try releaseNewestPages()
         }
         let file = try core.base.fileDescriptor()
@@ -138,15 +141,10 @@ extension Flusher {
     /// A small transaction, after which what the last one freed may be taken: it is then no longer the newest.
     private func releaseNewestPages() throws(StoreError) {
         try growing(core.base) { () throws(StoreError) in
-            let transaction = try core.base.beginWrite()
-            do throws(StoreError) {
+            try core.base.write(commit: "mdb_txn_commit (defragmentation)") { transaction throws(StoreError) in
                 let meta = MetaTable(transaction: transaction, database: core.base.databases.meta)
                 try meta.set(.format, Layout.formatVersion)
-            } catch {
-                mdb_txn_abort(transaction)
-                throw error
             }
-            try check(mdb_txn_commit(transaction), "mdb_txn_commit (defragmentation)")
         }
     }
 

@@ -20,6 +20,8 @@ final class Environment: Sendable {
     let kind: Kind
     let path: String
     let databases: Databases
+    /// Base's guard against damaged pages; young layers, which begin empty, have none.
+    let pages: BasePages?
     /// Bytes of address space. LMDB's own number must not be asked for while another thread may make the map larger.
     private let mapBytes: Atomic<Int>
     /// The map went away while it should grow. Nothing may touch it any more, LMDB's closing included.
@@ -38,11 +40,18 @@ final class Environment: Sendable {
     struct Tree: Sendable {
         var short: MDB_dbi = 0
         var long: MDB_dbi = 0
+        /// Of base's trees: what looks at their pages.
+        var pages: BasePages?
     }
 
     /// Opens the environment in the existing folder `path`, creates its files when absent.
+    ///
+    /// - Parameters:
+    ///   - pages: has examined base's files already.
+    ///   - examine: may refuse what base holds, in a read transaction, before anything is written.
     init(
-        name: String, kind: Kind, path: String, mapSize: Int, formatMayBeForeign: Bool = false
+        name: String, kind: Kind, path: String, mapSize: Int, pages: BasePages? = nil,
+        examine: (OpaquePointer) throws(StoreError) -> Void = { _ in }
     ) throws(StoreError) {
         var opened: OpaquePointer?
         try check(mdb_env_create(&opened), "mdb_env_create")
@@ -56,9 +65,11 @@ final class Environment: Sendable {
             try Self.openFiles(pointer, path: path, flags: flags, mapSize: mapSize)
             switch kind {
             case .young: try Self.allocate(path: path + "/data.mdb", size: mapSize)
-            case .base: if !formatMayBeForeign { try Self.checkFormat(pointer, path: path) }
+            case .base: try Self.reading(pointer, examine)
             }
-            databases = try Self.openDatabases(pointer, kind: kind)
+            try pages?.catchUp()
+            databases = try Self.openDatabases(pointer, kind: kind, pages)
+            try pages?.catchUp()
         } catch {
             mdb_env_close(pointer)
             throw error
@@ -67,6 +78,7 @@ final class Environment: Sendable {
         self.name = name
         self.kind = kind
         self.path = path
+        self.pages = pages
         mapBytes = Atomic(mapSize)
     }
 
@@ -206,28 +218,27 @@ final class Environment: Sendable {
         }
     }
 
-    /// Refuses a base of another format before anything is written into it. A new one has no format yet.
-    private static func checkFormat(_ pointer: OpaquePointer, path: String) throws(StoreError) {
+    private static func reading(
+        _ pointer: OpaquePointer, _ body: (OpaquePointer) throws(StoreError) -> Void
+    ) throws(StoreError) {
         var transaction: OpaquePointer?
-        try check(mdb_txn_begin(pointer, nil, UInt32(MDB_RDONLY), &transaction), "mdb_txn_begin (format)")
-        guard let transaction else { throw .from(ENOMEM, "mdb_txn_begin (format)") }
+        try check(mdb_txn_begin(pointer, nil, UInt32(MDB_RDONLY), &transaction), "mdb_txn_begin (examine)")
+        guard let transaction else { throw .from(ENOMEM, "mdb_txn_begin (examine)") }
         defer { mdb_txn_abort(transaction) }
-        var database: MDB_dbi = 0
-        let code = mdb_dbi_open(transaction, "meta", 0, &database)
-        if code == MDB_NOTFOUND { return }
-        try check(code, "mdb_dbi_open (meta)")
-        let format = try MetaTable(transaction: transaction, database: database).number(.format)
-        if let format, format != Layout.formatVersion {
-            throw .unknownFormat(path: path, found: format, expected: Layout.formatVersion)
-        }
+        try body(transaction)
     }
 
-    private static func openDatabases(_ pointer: OpaquePointer, kind: Kind) throws(StoreError) -> Databases {
+    /// Writes only when a database is missing, as in a new base or one of an older version.
+    private static func openDatabases(
+        _ pointer: OpaquePointer, kind: Kind, _ pages: BasePages?
+    ) throws(StoreError) -> Databases {
         var transaction: OpaquePointer?
         try check(mdb_txn_begin(pointer, nil, 0, &transaction), "mdb_txn_begin (open)")
+        var names: [MDB_dbi: [UInt8]] = [:]
         func open(_ name: String, _ flags: Int32 = 0) throws(StoreError) -> MDB_dbi {
             var database: MDB_dbi = 0
             try check(mdb_dbi_open(transaction, name, UInt32(MDB_CREATE | flags), &database), "mdb_dbi_open")
+            names[database] = Array(name.utf8)
             return database
         }
         var databases = Databases()
@@ -241,8 +252,10 @@ final class Environment: Sendable {
             case .young: databases.records = [Tree(short: try open("records"), long: long)]
             case .base:
                 for table in RecordTable.allCases {
-                    databases.records.append(Tree(short: try open(table.databaseName), long: long))
+                    databases.records.append(Tree(short: try open(table.databaseName), long: long, pages: pages))
                 }
+                databases.keys.pages = pages
+                pages?.names = names
             }
         } catch {
             mdb_txn_abort(transaction)

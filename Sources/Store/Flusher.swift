@@ -26,6 +26,7 @@ final class Flusher: @unchecked Sendable {
         case flush(StoreCore.SealedLayer)
         case compact(Revision)
         case defragment
+        case verify
         case stop
     }
 
@@ -68,12 +69,18 @@ final class Flusher: @unchecked Sendable {
                 } catch {
                     guard report(error, flushBackOff.next()) else { return }
                 }
+            case .verify:
+                do throws(StoreError) {
+                    try core.base.pages?.sweep()
+                } catch {
+                    return core.giveUp(error)
+                }
             case .compact(let target):
                 do throws(StoreError) {
                     try compact(through: target)
                     compactionBackOff.reset()
                 } catch {
-                    guard error.isWorthRetrying else { return giveUp(error) }
+                    guard error.isWorthRetrying else { return core.giveUp(error) }
                     let delay = compactionBackOff.next()
                     // Not a pause: a flush that falls due meanwhile comes first.
                     compactionMayBegin = .now + delay
@@ -86,6 +93,16 @@ final class Flusher: @unchecked Sendable {
 
     private func nextWork() -> Work {
         while true {
+            if let pages = core.base.pages, pages.isChecking {
+                // A pause between slices leaves processor and disk to others. Removing entries touches pages that no
+                // search led to, so compaction comes after the last slice.
+                let isSweeping = core.configuration.verifiesInBackground
+                let pause = isSweeping ? Self.verificationPause : .seconds(3_600)
+                let work = core.handover.wait(timeout: pause) { Self.due(&$0, mayCompact: false) }
+                if let work { return work }
+                if isSweeping { return .verify }
+                continue
+            }
             let delay = compactionMayBegin.map { $0 - .now } ?? .zero
             guard delay > .zero else {
                 compactionMayBegin = nil
@@ -98,7 +115,7 @@ final class Flusher: @unchecked Sendable {
     }
 
     private static func due(_ state: inout StoreCore.Handover, mayCompact: Bool) -> Work? {
-        if state.stop == .atOnce { return .stop }
+        if state.stop == .atOnce || state.hasGivenUp { return .stop }
         if let sealed = state.sealed { return .flush(sealed) }
         if state.stop == .whenFlushed { return .stop }
         if mayCompact, state.compactedPhysically < state.durable.compactedRevision {
@@ -113,7 +130,7 @@ final class Flusher: @unchecked Sendable {
         // The copy was cut short by a store that is being dropped.
         if error == .closed { return false }
         guard error.isWorthRetrying else {
-            giveUp(error)
+            core.giveUp(error)
             return false
         }
         let isStopping = core.handover.update { state in
@@ -126,16 +143,8 @@ final class Flusher: @unchecked Sendable {
         return !isStopping
     }
 
-    /// The last thing the thread does on an error that no further try can mend.
-    private func giveUp(_ error: StoreError) {
-        core.handover.update { state in
-            state.failures += 1
-            state.lastFailure = error
-            state.hasGivenUp = true
-        }
-        core.endDefragmentations(.failure(error))
-        core.tell(.failed(error))
-    }
+    /// Between two slices of the pass over all pages: a quarter of a core, and 250 MiB/s, at most.
+    private static let verificationPause = Duration.milliseconds(3)
 
     private struct BackOff {
         private var delay = Duration.milliseconds(100)
@@ -181,6 +190,8 @@ extension Flusher {
                 guard error.isMapFull else { throw error }
             }
             let size = environment.mapSize * 2
+            if environment === core.base { core.copies.shut("the store's address space has to grow") }
+            defer { if environment === core.base { core.copies.open() } }
             try core.gate.whileShut(exceptWriter: false) { () throws(StoreError) in try environment.grow(to: size) }
             core.tell(.mapGrown(layer: environment.name, bytes: size))
         }
@@ -191,8 +202,7 @@ extension Flusher {
         let source = try young.beginRead()
         defer { mdb_txn_abort(source) }
         if core.configuration.appliedIndexCommit == .beforeData { try commitAppliedIndex(of: state) }
-        let target = try core.base.beginWrite()
-        do throws(StoreError) {
+        try core.base.write(commit: "mdb_txn_commit (base)") { target throws(StoreError) in
             let copier = LayerCopier(
                 from: young, source, to: core.base, target,
                 isCancelled: { [core] in core.handover.withLock { $0.stop == .atOnce } })
@@ -202,11 +212,7 @@ extension Flusher {
             let meta = MetaTable(transaction: target, database: core.base.databases.meta)
             try meta.set(self.state(withData: state, meta))
             if let fault = core.configuration.flushFault() { throw fault }
-        } catch {
-            mdb_txn_abort(target)
-            throw error
         }
-        try check(mdb_txn_commit(target), "mdb_txn_commit (base)")
         if core.configuration.appliedIndexCommit == .afterData { try commitAppliedIndex(of: state) }
     }
 }

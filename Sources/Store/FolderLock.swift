@@ -25,6 +25,26 @@ struct FolderLock: Sendable {
         }
     }
 
+    /// Keeps servers out while files are only looked at: makes nothing, and leaves the lock's text as it is.
+    ///
+    /// Nil when there is no lock file: then no server was ever here.
+    init?(checking directory: String) throws(StoreError) {
+        let path = directory + "/lock"
+        file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else {
+            if errno == ENOENT { return nil }
+            throw .notWritable(path: path, errno: errno)
+        }
+        while flock(file, LOCK_EX | LOCK_NB) != 0 {
+            let code = errno
+            if code == EINTR { continue }
+            let holder = Self.holder(file)
+            close(file)
+            guard code == EWOULDBLOCK else { throw .notWritable(path: path, errno: code) }
+            throw .heldByAnother(path: directory, pid: holder)
+        }
+    }
+
     func release() {
         // Closing alone lets go when no copy of the descriptor is left, and a child that another thread has just forked
         // holds one until it runs its own program.

@@ -11,6 +11,8 @@ struct HistoryChecksum {
     /// Values that one slice reads at most, about: a slice keeps a map from growing.
     private static let sliceBytes = 4 << 20
 
+    typealias Lookup = (UnsafeRawBufferPointer, Revision) throws(StoreError) -> KeyRecord?
+
     let revision: Revision
     let compacted: Revision
     private let hasLiveKeys: Bool
@@ -40,6 +42,16 @@ struct HistoryChecksum {
         hasLiveKeys = found
     }
 
+    /// For a caller that walks by itself: all changes up to `revision` are to be added, in order.
+    ///
+    /// - Parameter hasLiveKeys: whether any key is live at the revision; of no interest when nothing was ever compacted.
+    init(revision: Revision, compacted: Revision, hasLiveKeys: Bool) {
+        self.revision = revision
+        self.compacted = compacted
+        self.hasLiveKeys = hasLiveKeys
+        checksum.add(Array("key".utf8))
+    }
+
     /// Takes up to `limit` changes in. False: that was all.
     mutating func add(_ limit: Int, from snapshot: Snapshot) throws -> Bool {
         precondition(snapshot.compactedRevision == compacted, "a checksum stays with one compacted revision")
@@ -48,16 +60,19 @@ struct HistoryChecksum {
         var left = limit
         var bytes = 0
         return try snapshot.walkRevisions(from: &place, through: revision) { change in
-            try add(change, from: snapshot)
+            try add(change) { (key, revision) throws(StoreError) in try snapshot.record(of: key, at: revision) }
             left -= 1
             bytes += change.keyValue.count
             return left <= 0 || bytes >= Self.sliceBytes && limit < .max ? .stop : .next
         }
     }
 
-    private mutating func add(_ change: StoredChange, from snapshot: Snapshot) throws {
+    /// Takes a change in.
+    ///
+    /// - Parameter live: a key's record as it was at a revision; nil when the key did not exist then.
+    mutating func add(_ change: StoredChange, live: Lookup) throws(StoreError) {
         let isOld = compacted > .zero && change.revision <= compacted
-        if isOld, try !isKept(change, in: snapshot) { return }
+        if isOld, try !isKept(change, live) { return }
         checksum.add(UInt64(bitPattern: change.revision.value))
         checksum.add([UInt8(ascii: "_")])
         checksum.add(UInt64(change.sub))
@@ -72,9 +87,9 @@ struct HistoryChecksum {
 
     /// Whether a change at or below the compacted revision counts: as the newest live version at `revision`, or,
     /// without any, as something compaction leaves.
-    private func isKept(_ change: StoredChange, in snapshot: Snapshot) throws -> Bool {
+    private func isKept(_ change: StoredChange, _ live: Lookup) throws(StoreError) -> Bool {
         let key = try KeyValueEncoding.key(of: change.keyValue)
-        let newest = try snapshot.record(of: key, at: hasLiveKeys ? revision : compacted)
+        let newest = try live(key, hasLiveKeys ? revision : compacted)
         if let newest { return newest.modRevision == change.revision && newest.modSub == change.sub }
         return !hasLiveKeys && change.isDeletion && change.revision == compacted
     }

@@ -27,6 +27,7 @@ struct LayerCopier {
         var key = MDB_val()
         var value = MDB_val()
         var code = mdb_cursor_get(reader.pointer, &key, &value, MDB_FIRST)
+        if let pages = base.pages, pages.isChecking { try pages.cover(target, base.databases.revisions, .last) }
         var copied = 0
         while code == 0 {
             try check(
@@ -47,6 +48,7 @@ struct LayerCopier {
         var copied = 0
         while let key = scan.key {
             var place = try LongKeys.make(key, in: base.databases.keys, target, scratch: scratch.pointer)
+            if let pages = base.pages, pages.isChecking { try pages.cover(target, place.database, .at(place.key)) }
             let writer = place.database == base.databases.keys.short ? short : long
             let reader = try scan.cursor()
             var here = MDB_val()
@@ -67,6 +69,11 @@ struct LayerCopier {
         let scan = try LayerScan(young, young.databases.records[0], layer: 0, transaction: source)
         let scratch = Scratch()
         try scan.seek(UnsafeRawBufferPointer(start: nil, count: 0))
+        if scan.key != nil, let pages = base.pages, pages.isChecking {
+            // Here entries are removed too, and LMDB then merges pages that no search led to. The tables are small.
+            let trees = base.databases.records
+            try pages.coverAll(target, trees.map(\.short) + trees.prefix(1).map(\.long))
+        }
         while let tagged = scan.key {
             guard let number = tagged.first, let table = RecordTable(rawValue: number),
                 let index = RecordTable.allCases.firstIndex(of: table)

@@ -12,6 +12,7 @@ final class LayerReader {
     let number: UInt8
     private(set) var transaction: OpaquePointer?
     private let ownsTransaction: Bool
+    private let pages: BasePages?
     private var keys = PooledCursor()
     private var longKeys = PooledCursor()
     private var revisions = PooledCursor()
@@ -20,6 +21,7 @@ final class LayerReader {
 
     init(_ environment: Environment, number: UInt8, ownsTransaction: Bool) {
         self.environment = environment
+        pages = environment.pages
         self.number = number
         self.ownsTransaction = ownsTransaction
     }
@@ -95,16 +97,17 @@ final class LayerReader {
             place = found.key
             cursor = try longKeysCursor()
         }
+        if let pages, pages.isChecking { try pages.cover(transaction, mdb_cursor_dbi(cursor), .at(place)) }
         var value = MDB_val()
         let code = mdb_cursor_get(cursor, &place, &value, MDB_SET)
         if code == MDB_NOTFOUND { return nil }
         try check(code, "mdb_cursor_get (key)")
-        return try Self.newest(cursor, at: revision, layer: number)
+        return try Self.newest(cursor, at: revision, layer: number, pages)
     }
 
     /// The newest record at or before `revision` of the key that `cursor` stands on.
     static func newest(
-        _ cursor: OpaquePointer, at revision: Revision, layer: UInt8
+        _ cursor: OpaquePointer, at revision: Revision, layer: UInt8, _ pages: BasePages?
     ) throws(StoreError) -> KeyRecord? {
         var key = MDB_val()
         var value = MDB_val()
@@ -118,6 +121,7 @@ final class LayerReader {
             memset(address, 0, Layout.recordSize)
             Layout.storeRevisionKey(revision.next, 0, at: address)
             value = MDB_val(mv_size: Layout.recordSize, mv_data: address)
+            if let pages, pages.isChecking { try pages.coverValues(cursor, at: value) }
             try check(mdb_cursor_get(cursor, &key, &value, MDB_GET_BOTH_RANGE), "mdb_cursor_get (record)")
             let code = mdb_cursor_get(cursor, &key, &value, MDB_PREV_DUP)
             if code == MDB_NOTFOUND { return nil }
@@ -131,6 +135,7 @@ final class LayerReader {
         let cursor = try revisionsCursor()
         Layout.storeRevisionKey(main, sub, at: scratch)
         var key = MDB_val(mv_size: Layout.revisionKeySize, mv_data: scratch)
+        if let pages, pages.isChecking { try pages.cover(transaction, mdb_cursor_dbi(cursor), .at(key)) }
         var value = MDB_val()
         let code = mdb_cursor_get(cursor, &key, &value, MDB_SET_KEY)
         if code == MDB_NOTFOUND { return nil }

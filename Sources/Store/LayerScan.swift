@@ -64,7 +64,7 @@ final class LayerScan {
             guard rest.count > room else { return try land(try cursor(), MDB_SET_RANGE, target) }
             var found = target
             var value = MDB_val()
-            let code = mdb_cursor_get(try cursor(), &found, &value, MDB_SET_RANGE)
+            let code = try get(try cursor(), &found, &value, MDB_SET_RANGE)
             guard code == 0, compareBytes(found.bytes, target.bytes) == 0 else {
                 return try settle(code, found, value)
             }
@@ -81,7 +81,7 @@ final class LayerScan {
 
     /// The newest record at or before `revision` of the key the walk stands on.
     func newest(at revision: Revision) throws(StoreError) -> KeyRecord? {
-        try LayerReader.newest(try cursor(), at: revision, layer: layer)
+        try LayerReader.newest(try cursor(), at: revision, layer: layer, tree.pages)
     }
 
     /// The value of the key the walk stands on, in a database with one value a key.
@@ -126,8 +126,22 @@ final class LayerScan {
     private func land(_ cursor: OpaquePointer, _ operation: MDB_cursor_op, _ target: MDB_val) throws(StoreError) {
         var found = target
         var value = MDB_val()
-        let code = mdb_cursor_get(cursor, &found, &value, operation)
+        let code = try get(cursor, &found, &value, operation)
         try settle(code, found, value)
+    }
+
+    /// Moves a cursor. In base, what LMDB will touch is verified first, as long as that may be needed.
+    private func get(
+        _ cursor: OpaquePointer, _ found: inout MDB_val, _ value: inout MDB_val, _ operation: MDB_cursor_op
+    ) throws(StoreError) -> Int32 {
+        if let pages = tree.pages, pages.isChecking {
+            switch operation {
+            case MDB_FIRST: try pages.cover(transaction, mdb_cursor_dbi(cursor), .first)
+            case MDB_NEXT_NODUP: try pages.coverNext(cursor)
+            default: try pages.cover(transaction, mdb_cursor_dbi(cursor), .at(found))
+            }
+        }
+        return mdb_cursor_get(cursor, &found, &value, operation)
     }
 
     /// Takes what the cursor has reached: a key, a mark to follow, or something past the bucket's end. A loop and no
@@ -143,7 +157,7 @@ final class LayerScan {
                 guard found.mv_size == LongKeys.markSize else { return stand(on: found) }
                 scratch.storeBytes(of: try enter(found, value).bigEndian, as: UInt64.self)
                 found = MDB_val(mv_size: LongKeys.numberSize, mv_data: scratch)
-                code = mdb_cursor_get(try cursor(), &found, &value, MDB_SET_RANGE)
+                code = try get(try cursor(), &found, &value, MDB_SET_RANGE)
             } else {
                 // No further key in this bucket: go on behind its mark.
                 guard buckets.popLast() != nil else {
@@ -151,7 +165,7 @@ final class LayerScan {
                     return
                 }
                 try returnToMark()
-                code = mdb_cursor_get(try cursor(), &found, &value, MDB_NEXT_NODUP)
+                code = try get(try cursor(), &found, &value, MDB_NEXT_NODUP)
             }
         }
     }
@@ -182,7 +196,7 @@ final class LayerScan {
         scratch.storeBytes(of: 0, toByteOffset: LongKeys.plainLimit, as: UInt8.self)
         var key = MDB_val(mv_size: LongKeys.markSize, mv_data: scratch)
         var value = MDB_val()
-        try check(mdb_cursor_get(try cursor(), &key, &value, MDB_SET), "mdb_cursor_get (bucket's mark)")
+        try check(try get(try cursor(), &key, &value, MDB_SET), "mdb_cursor_get (bucket's mark)")
     }
 
     /// Bytes of the key that the buckets entered so far stand for.

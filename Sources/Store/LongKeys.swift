@@ -91,6 +91,7 @@ enum LongKeys {
         defer { mdb_cursor_close(cursor) }
         scratch.storeBytes(of: number.bigEndian, as: UInt64.self)
         var key = MDB_val(mv_size: numberSize, mv_data: scratch)
+        if let pages = tree.pages, pages.isChecking { try pages.cover(transaction, tree.long, .at(key)) }
         var value = MDB_val()
         let code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)
         if code == MDB_NOTFOUND { return true }
@@ -105,6 +106,7 @@ enum LongKeys {
         var cursor: OpaquePointer?
         try check(mdb_cursor_open(transaction, tree.long, &cursor), "mdb_cursor_open (bucket)")
         defer { mdb_cursor_close(cursor) }
+        if let pages = tree.pages, pages.isChecking { try pages.cover(transaction, tree.long, .last) }
         var key = MDB_val()
         var value = MDB_val()
         let code = mdb_cursor_get(cursor, &key, &value, MDB_LAST)
@@ -174,6 +176,9 @@ extension LongKeys {
         /// The number of the bucket marked here.
         func number(_ transaction: OpaquePointer) throws(StoreError) -> UInt64? {
             var place = place
+            if let pages = tree.pages, pages.isChecking {
+                try pages.cover(transaction, place.database, .at(place.key))
+            }
             var value = MDB_val()
             let code = mdb_get(transaction, place.database, &place.key, &value)
             if code == MDB_NOTFOUND { return nil }

@@ -18,7 +18,7 @@ extension Snapshot {
             records: try recordsHash())
     }
 
-    fileprivate static func combine(
+    static func combine(
         history: UInt32, revision: Revision, compacted: Revision, records: UInt32
     ) -> UInt32 {
         var checksum = CRC32C()
@@ -30,20 +30,34 @@ extension Snapshot {
     }
 
     fileprivate func recordsHash() throws -> UInt32 {
-        var checksum = CRC32C()
+        var checksum = RecordsChecksum()
         for table in RecordTable.allCases {
-            checksum.add([table.rawValue])
+            checksum.begin(table)
             // What compaction has still to take from a history is not part of the state.
             let start = table.isHistory ? compactedRevision.recordKey : []
             try forEachRecord(table, from: start) { key, value in
-                checksum.add(UInt64(key.count))
-                checksum.add(key)
-                checksum.add(UInt64(value.count))
-                checksum.add(value)
+                checksum.add(key, value)
                 return .next
             }
         }
         return checksum.value
+    }
+}
+
+/// The part of the store's hash that is over the tables: each table in the order of its number, each record in that of
+/// its key.
+struct RecordsChecksum {
+    private var checksum = CRC32C()
+
+    var value: UInt32 { checksum.value }
+
+    mutating func begin(_ table: RecordTable) { checksum.add([table.rawValue]) }
+
+    mutating func add(_ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        checksum.add(UInt64(key.count))
+        checksum.add(key)
+        checksum.add(UInt64(value.count))
+        checksum.add(value)
     }
 }
 

@@ -41,9 +41,9 @@ public final class Store: Sendable {
         let lock = try FolderLock(directory: directory)
         var opened: [Environment] = []
         do throws(StoreError) {
-            let base = try openBase(configuration)
+            try RestoreFolder.refuseUnfinished(directory)
+            let (base, contents) = try BaseFolder(configuration).open()
             opened.append(base)
-            let contents = try BaseContents(openingOrCreating: base, expected: configuration.expectedIdentity)
             try DataFolder.sync(directory, base.path)
             for name in ["young-a", "young-b"] {
                 let path = directory + "/" + name
@@ -60,15 +60,6 @@ public final class Store: Sendable {
             lock.release()
             throw error
         }
-    }
-
-    private static func openBase(_ configuration: StoreConfiguration) throws(StoreError) -> Environment {
-        let path = configuration.directory + "/base"
-        try DataFolder.make(path)
-        // Twice what is there, so that a store that has outgrown the setting does not begin by growing.
-        let size = max(configuration.baseMapBytes, DataFolder.fileSize(path + "/data.mdb") * 2)
-        return try Environment(
-            name: "base", kind: .base, path: path, mapSize: size / Environment.pageSize * Environment.pageSize)
     }
 
     private init(_ core: StoreCore, _ state: BaseState, _ lock: FolderLock) {
@@ -108,6 +99,9 @@ public final class Store: Sendable {
         }
         return try body(snapshot)
     }
+
+    /// Whether every page of base has been held against its checksum since the store was opened, or was written since.
+    public var isVerified: Bool { !(core.base.pages?.isChecking ?? false) }
 
     /// Disk space taken and used: a few atomic loads, for any thread at any time.
     public func size() -> StoreSize {
@@ -169,6 +163,7 @@ public final class Store: Sendable {
         flusher.join()
         core.handover.update { $0.stop = .atOnce }
         core.endDefragmentations(.failure(.closed))
+        core.copies.shut("the server stops")
         core.gate.close()
         writer.release()
         core.young(0).close()
@@ -199,17 +194,17 @@ extension Store {
 
     /// Damages the `meta` of a closed store's base.
     package static func overwriteMeta(_ path: String, _ name: String, _ value: [UInt8]?) throws(StoreError) {
-        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20, formatMayBeForeign: true)
+        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20)
         defer { base.close() }
         try base.overwriteMeta(name, value)
     }
 
     /// Takes a database away from a closed store's base, as a version that does not know it would have left it.
     package static func removeLongRecords(_ path: String) throws(StoreError) {
-        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20, formatMayBeForeign: true)
+        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20)
         defer { base.close() }
-        let transaction = try base.beginWrite()
-        try check(mdb_drop(transaction, base.databases.records[0].long, 1), "mdb_drop (long_records)")
-        try check(mdb_txn_commit(transaction), "mdb_txn_commit (long_records)")
+        try base.write(commit: "mdb_txn_commit (long_records)") { transaction throws(StoreError) in
+            try check(mdb_drop(transaction, base.databases.records[0].long, 1), "mdb_drop (long_records)")
+        }
     }
 }

@@ -31,6 +31,12 @@ public struct StoreConfiguration: Sendable {
     package var compactionFault: @Sendable () -> StoreError? = { nil }
     /// What the next attempt to punch a hole fails with, as an `errno`; 0 lets it happen.
     package var punchFault: @Sendable () -> Int32 = { 0 }
+    /// Free pages in a row that defragmentation gives back to the file system; fewer are not worth their place in its tables.
+    package var smallestHole = 4
+    /// What writing base's checksums fails with, after a transaction of base has been committed.
+    package var sumsFault: @Sendable () -> StoreError? = { nil }
+    /// Whether pages are verified in the background too, and not only when a read comes by.
+    package var verifiesInBackground = true
     /// What starting the flusher's thread fails with; 0 starts it.
     package var flusherStartFault: Int32 = 0
 

@@ -23,6 +23,8 @@ final class StoreCore: Sendable {
     private let youngA: Environment
     private let youngB: Environment
     let gate = ReaderGate()
+    /// Copies of base under way, which no gate keeps: they would hold back whoever waits for readers.
+    let copies = CopyRegistry()
 
     /// Newest revision readers may see. Moved by the log thread after its commit.
     let published: Atomic<Int64>
@@ -87,6 +89,7 @@ final class StoreCore: Sendable {
         published = Atomic(contents.state.currentRevision.value)
         compacted = Atomic(contents.state.compactedRevision.value)
         handover = Monitor(Handover(durable: contents.state, compactedPhysically: contents.compactedPhysically))
+        base.pages?.onDamage = { [weak self] error in self?.giveUp(error) }
     }
 
     func young(_ number: Int) -> Environment { number & 1 == 0 ? youngA : youngB }
@@ -128,4 +131,18 @@ final class StoreCore: Sendable {
     }
 
     func tell(_ event: StoreEvent) { configuration.onEvent(event) }
+
+    /// Ends all background work for good on an error that no further try can mend, whoever met it. Told once.
+    func giveUp(_ error: StoreError) {
+        let isFirst = handover.update { state in
+            guard !state.hasGivenUp else { return false }
+            state.failures += 1
+            state.lastFailure = error
+            state.hasGivenUp = true
+            return true
+        }
+        guard isFirst else { return }
+        endDefragmentations(.failure(error))
+        tell(.failed(error))
+    }
 }

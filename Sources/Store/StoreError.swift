@@ -31,6 +31,8 @@ public enum StoreError: Error, Hashable, Sendable {
     case futureRevision(requested: Revision, current: Revision)
     /// Nothing sealed reaches up to this log position, so no flush can make it durable.
     case notSealed(RaftIndex)
+    /// A copy of the store was ended before it was whole, for this reason.
+    case copyEnded(reason: String)
     /// An earlier write failed; what is in memory is in doubt until the store is opened again.
     case inDoubt
     /// The store has been closed.
@@ -47,7 +49,7 @@ public enum StoreError: Error, Hashable, Sendable {
         case .noSpace: true
         case .lmdb(let code, _): [ENOSPC, EDQUOT, EIO, MDB_MAP_FULL].contains(code)
         case .folderMissing, .notAFolder, .notWritable, .heldByAnother, .unknownFormat, .foreignIdentity, .corrupt,
-            .mapLost, .compacted, .futureRevision, .notSealed, .inDoubt, .closed:
+            .mapLost, .compacted, .futureRevision, .notSealed, .copyEnded, .inDoubt, .closed:
             false
         }
     }
@@ -94,6 +96,8 @@ extension StoreError: CustomStringConvertible {
             "revision \(requested) is in the future, the newest is \(current)"
         case .notSealed(let raftIndex):
             "log position \(raftIndex) has not been sealed, so it cannot be flushed"
+        case .copyEnded(let reason):
+            "the copy was ended: \(reason); begin it again"
         case .inDoubt:
             "an earlier write failed: the store takes no more writes until it is opened again"
         case .closed:

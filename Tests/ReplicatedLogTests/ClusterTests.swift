@@ -54,7 +54,7 @@ struct ClusterTests {
         #expect(lost.allSatisfy { $0.all.count == 1 })
     }
 
-    @Test func `a failing write fails its proposals, ends the machine and is told once`() throws {
+    @Test func `a failing write fails its proposals and ends the machine`() throws {
         let cluster = try Cluster()
         defer { cluster.close() }
         cluster.elect(0)
@@ -74,7 +74,10 @@ struct ClusterTests {
         cluster.propose(on: 0, [2], later)
         cluster.turn(0)
         #expect(later.all.count == 1)
-        #expect(cluster.appliers[0].read { $0.failures.count } == 1)
+        guard case .io = cluster.machines[0].failure else {
+            Issue.record("\(String(describing: cluster.machines[0].failure))")
+            return
+        }
     }
 
     @Test func `a follower that missed too much is brought up by a reference`() throws {

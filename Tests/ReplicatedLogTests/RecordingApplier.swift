@@ -29,6 +29,12 @@ final class RecordingApplier: LogApplier, @unchecked Sendable {
         var flushes = 0
         var restored: [[UInt8]] = []
         var failures: [ReplicatedLogError] = []
+        var suspensions: [ReplicatedLogError] = []
+        var resumptions: [ReplayReport] = []
+        var refusal: String?
+        /// Flushes wait while it is set.
+        var holdsFlush = false
+        var flushesBegun = 0
         var sealedOpenBatch = false
 
         var accepts = true
@@ -63,6 +69,7 @@ final class RecordingApplier: LogApplier, @unchecked Sendable {
     var payloads: [[UInt8]] { entries.map(\.bytes) }
 
     var acceptsProposals: Bool { state.withLock { $0.accepts } }
+    var refusal: String? { state.withLock { $0.refusal } }
     var hasFailed: String? { state.withLock { $0.failure } }
 
     func apply(_ entry: UnsafeRawBufferPointer, index: RaftIndex, term: RaftTerm, context: (any ProposalContext)?) {
@@ -120,6 +127,8 @@ final class RecordingApplier: LogApplier, @unchecked Sendable {
 
     func snapshotFlush() throws {
         defer { changed.pulse() }
+        set { $0.flushesBegun += 1 }
+        changed.wait { !read { $0.holdsFlush } }
         try state.withLock { state in
             if state.flushFailures > 0 {
                 state.flushFailures -= 1
@@ -139,6 +148,8 @@ final class RecordingApplier: LogApplier, @unchecked Sendable {
     }
 
     func failed(_ error: ReplicatedLogError) { set { $0.failures.append(error) } }
+    func logSuspended(_ error: ReplicatedLogError) { set { $0.suspensions.append(error) } }
+    func logResumed(_ replay: ReplayReport) { set { $0.resumptions.append(replay) } }
 }
 
 /// Remembers what became of one proposal, and that it was told once.
@@ -231,6 +242,7 @@ final class TestFolder {
 
     /// From one moment to the next, whoever looks for a file here finds nothing; files open already stay open.
     func takeAway() { rename(path, gone) }
+    func giveBack() { rename(gone, path) }
 
     var names: [String] { Self.names(in: path) }
 

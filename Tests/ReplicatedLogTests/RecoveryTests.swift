@@ -150,35 +150,6 @@ struct RecoveryTests {
         #expect(try replayed(folder) == [])
     }
 
-    @Test func `a failing disk fails proposals, tells the applier once and takes nothing more`() throws {
-        var configuration = configuration
-        configuration.segmentBytes = 64 << 10
-        configuration.entryBytes = 30_000
-        configuration.batchBytes = 30_000
-        let applier = RecordingApplier()
-        let log = ReplicatedLog(configuration, applier: applier)
-        try log.start()
-        #expect(log.put([1]) == .applied(2))
-        folder.takeAway()  // segments open already still take writes; the next one cannot be made
-        var last: TestContext.Outcome?
-        for _ in 0..<20 {
-            last = log.put([UInt8](repeating: 1, count: 20_000))
-            guard case .applied = last else { break }
-        }
-        guard case .failed(.io(let text)) = last else {
-            Issue.record("\(String(describing: last))")
-            return
-        }
-        #expect(text.contains("no such file"))
-        #expect(applier.changed.wait { applier.read { $0.failures.count } == 1 })
-        guard case .failed(.io) = log.put([1]) else {
-            Issue.record("took a proposal after the disk failed")
-            return
-        }
-        log.stop()
-        #expect(applier.read { $0.failures.count } == 1)
-    }
-
     @Test func `the folder is made, for its owner only, and found again`() throws {
         var inside = configuration
         inside.directory += "/log"

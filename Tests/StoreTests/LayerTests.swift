@@ -214,7 +214,7 @@ final class Events: Sendable {
             case .flushFailed, .compactionFailed: counts.failures += 1
             case .mapGrown(let layer, _): counts.grown.insert(layer)
             case .failed(let error): counts.fatal.append(error)
-            case .compacted: break
+            case .compacted, .defragmented: break
             }
         }
         switch event {

@@ -40,11 +40,12 @@ func boundaryKeys() -> [[UInt8]] {
             $0.youngMapBytes = 1 << 20
             $0.baseMapBytes = 1 << 18
             $0.compactionStep = 37
+            $0.smallestHole = 1
             $0.onEvent = { event in
                 switch event {
                 case .flushFailed(let error, _), .compactionFailed(let error, _), .failed(let error):
                     Issue.record(error, "background work failed")
-                case .flushed, .compacted, .mapGrown: break
+                case .flushed, .compacted, .defragmented, .mapGrown: break
                 }
             }
         }
@@ -60,6 +61,7 @@ func boundaryKeys() -> [[UInt8]] {
                 if workload.chance(6) { try store.withSnapshot { try workload.compare($0, with: workload.model) } }
                 if workload.chance(12) { try store.withSnapshot { try workload.compareRecords($0) } }
                 if workload.chance(15) { _ = store.writer.seal() }
+                if workload.chance(10) { store.defragment { _ in } }
                 if workload.chance(40) { try store.writer.sealAndFlush(store) }
                 while !store.writer.hasRoom { try store.flushSealed(upTo: store.durableIndex.next) }
             }

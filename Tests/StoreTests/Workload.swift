@@ -57,6 +57,18 @@ final class Workload {
         #expect(store.compactedRevision == model.compacted)
     }
 
+    /// Writes one key so often that its versions need a tree of their own.
+    func manyVersions(of key: [UInt8], _ store: Store) throws {
+        for number in 0..<120 {
+            let revision = model.current.next
+            let value = [UInt8(truncatingIfNeeded: number)]
+            try store.writer.put(key, value, at: revision)
+            model.put(key, value, .none, revision, 0)
+        }
+        model.applied = model.applied.next
+        try store.writer.commit(appliedIndex: model.applied, term: RaftTerm(1))
+    }
+
     private func change(_ writer: StoreWriter) throws {
         let revision = model.current.next
         var sub: UInt32 = 0

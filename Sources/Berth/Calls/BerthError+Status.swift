@@ -28,6 +28,8 @@ extension BerthError {
             ("database space exceeded", .noSpace),
             ("request is too large", .tooLarge(message)),
             ("received message larger than max", .tooLarge(message)),
+            // This client's own words.
+            ("received a message of", .tooLarge(message)),
             ("requested lease not found", .leaseNotFound),
             ("authentication failed", .unauthenticated("user name or password is wrong")),
             ("user name is empty", .unauthenticated("the servers ask for a user name and password")),

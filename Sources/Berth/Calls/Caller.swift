@@ -61,15 +61,29 @@ final class Caller: Sendable {
     func call<Request, Response>(
         _ method: Method<Request, Response>, _ request: Request, options: Options = .init()
     ) async throws(BerthError) -> Response {
-        let bytes: [UInt8]
-        do { bytes = try request.serializedBytes() } catch { throw .invalid("the request cannot be encoded: \(error)") }
-        let isRepeatable = options.isRepeatable ?? (method.repeats == .always)
-        let answer = try await call(method.path, bytes, isRepeatable: isRepeatable, options)
+        let answer = try await callEncoded(method, request, options: options)
         do {
             return try Response(serializedBytes: answer)
         } catch {
             throw .server(code: GRPCCode.internal.rawValue, message: "an answer that cannot be read: \(error)")
         }
+    }
+
+    /// Makes a call and leaves the answer as it came.
+    func callEncoded<Request, Response>(
+        _ method: Method<Request, Response>, _ request: Request, options: Options = .init()
+    ) async throws(BerthError) -> [UInt8] {
+        let bytes: [UInt8]
+        do { bytes = try request.serializedBytes() } catch { throw .invalid("the request cannot be encoded: \(error)") }
+        return try await callEncoded(method, encoded: bytes, options: options)
+    }
+
+    /// Makes a call with a request that is encoded already, and leaves the answer as it came.
+    func callEncoded<Request, Response>(
+        _ method: Method<Request, Response>, encoded request: [UInt8], options: Options = .init()
+    ) async throws(BerthError) -> [UInt8] {
+        let isRepeatable = options.isRepeatable ?? (method.repeats == .always)
+        return try await call(method.path, request, isRepeatable: isRepeatable, options)
     }
 
     private func call(

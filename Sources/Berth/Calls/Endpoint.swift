@@ -47,6 +47,7 @@ package struct Endpoint: Sendable, Equatable {
         transport.keepaliveInterval = TimeAmount(configuration.keepaliveInterval)
         transport.keepaliveTimeout = TimeAmount(configuration.keepaliveTimeout)
         transport.maxConnectionIdle = TimeAmount(configuration.idleTimeout)
+        transport.maxResponseBytes = configuration.longestAnswer
         transport.initialBackOff = .milliseconds(20)
         transport.maxBackOff = .seconds(1)
         if isSecure {

@@ -78,7 +78,8 @@ struct MaintenanceService: Sendable {
             // etcd's answer is empty too.
             case .success: outcome = .response([])
             case .failure(.closed): outcome = .failure(.stopped)
-            case .failure(let error): outcome = .failure(.internalError("the store could not be defragmented: \(error)"))
+            case .failure(let error):
+                outcome = .failure(.internalError("the store could not be defragmented: \(error)"))
             }
             loop.eventLoop.execute { answer.complete(outcome) }
         }

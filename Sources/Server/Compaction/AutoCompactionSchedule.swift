@@ -1,4 +1,4 @@
-import Vocabulary
+package import Vocabulary
 
 /// Decides when the member compacts by itself, and to which revision. Reads no clock and proposes nothing: it is asked at
 /// regular looks, and told what became of what it asked for.
@@ -10,10 +10,10 @@ import Vocabulary
 ///
 /// Example, a period of 10 h: looks every 6 minutes, 101 revisions noted. The first compaction comes after 10 h, to the revision
 /// at the start; the next ones hourly, each to the revision of 10 h before.
-struct AutoCompactionSchedule {
+package struct AutoCompactionSchedule {
     private let policy: AutoCompactionSettings.Policy
     /// Time between two looks.
-    let interval: Duration
+    package let interval: Duration
     /// How often a compaction is due.
     private let period: Duration
     /// The next one is not due before this much has passed since the last one: at first the whole retention.
@@ -30,7 +30,7 @@ struct AutoCompactionSchedule {
     private static let samplesPerPeriod = 10
     private static let revisionInterval = Duration.seconds(300)
 
-    init(_ policy: AutoCompactionSettings.Policy, revision: Revision, now: MonotonicInstant) {
+    package init(_ policy: AutoCompactionSettings.Policy, revision: Revision, now: MonotonicInstant) {
         self.policy = policy
         lastSuccess = now
         switch policy {
@@ -50,7 +50,7 @@ struct AutoCompactionSchedule {
     }
 
     /// One look. When it answers with a revision, `ended` must follow before the next one is answered.
-    mutating func look(now: MonotonicInstant, revision: Revision, isLeader: Bool) -> Revision? {
+    package mutating func look(now: MonotonicInstant, revision: Revision, isLeader: Bool) -> Revision? {
         defer { note(revision) }
         guard isLeader, !isProposed else { return nil }
         let target: Revision
@@ -69,7 +69,7 @@ struct AutoCompactionSchedule {
     }
 
     /// What became of the compaction asked for. One that had been done before by somebody else counts as done.
-    mutating func ended(_ revision: Revision, isDone: Bool, now: MonotonicInstant) {
+    package mutating func ended(_ revision: Revision, isDone: Bool, now: MonotonicInstant) {
         isProposed = false
         guard isDone else { return }
         lastRevision = revision

@@ -3,30 +3,30 @@
 /// A table of these is all there is to know about an endpoint's metrics, so another table, such as one with etcd's names,
 /// is added beside it and read from the same sources.
 struct MetricFamily: Sendable {
-    /// The types that Berth's metrics have.
-    enum Kind: String, Sendable {
-        /// Only grows, but for a restart.
-        case counter
-        /// Goes up and down.
-        case gauge
-        /// Counts of values by their size.
-        case histogram
-    }
-
     let name: String
     let help: String
-    let kind: Kind
+    let kind: MetricKind
     let samples: @Sendable (ServerContext) -> [MetricSample]
 }
 
+/// The types that Berth's metrics have.
+package enum MetricKind: String, Sendable {
+    /// Only grows, but for a restart.
+    case counter
+    /// Goes up and down.
+    case gauge
+    /// Counts of values by their size.
+    case histogram
+}
+
 /// One line of a metric.
-struct MetricSample: Sendable {
+package struct MetricSample: Sendable {
     /// What follows the metric's name, as in `_bucket`.
     var suffix = ""
     var labels: [(name: String, value: String)] = []
     var value: Double
 
-    init(_ value: Double, suffix: String = "", labels: [(name: String, value: String)] = []) {
+    package init(_ value: Double, suffix: String = "", labels: [(name: String, value: String)] = []) {
         self.value = value
         self.suffix = suffix
         self.labels = labels
@@ -34,22 +34,26 @@ struct MetricSample: Sendable {
 }
 
 /// Prometheus' text format, version 0.0.4.
-enum MetricText {
+package enum MetricText {
     static let contentType = "text/plain; version=0.0.4; charset=utf-8"
 
     /// The metrics of a table, in its order.
     static func render(_ families: [MetricFamily], _ context: ServerContext) -> String {
         var text = ""
-        for family in families { append(family, family.samples(context), to: &text) }
+        for family in families {
+            append(family.name, family.kind, help: family.help, family.samples(context), to: &text)
+        }
         return text
     }
 
     /// One metric: its heading, then its lines.
-    static func append(_ family: MetricFamily, _ samples: [MetricSample], to text: inout String) {
-        text += "# HELP \(family.name) \(escaped(family.help, quote: false))\n"
-        text += "# TYPE \(family.name) \(family.kind.rawValue)\n"
+    package static func append(
+        _ name: String, _ kind: MetricKind, help: String, _ samples: [MetricSample], to text: inout String
+    ) {
+        text += "# HELP \(name) \(escaped(help, quote: false))\n"
+        text += "# TYPE \(name) \(kind.rawValue)\n"
         for sample in samples {
-            text += family.name + sample.suffix
+            text += name + sample.suffix
             if !sample.labels.isEmpty {
                 text += "{"
                 text += sample.labels.map { "\($0.name)=\"\(escaped($0.value, quote: true))\"" }.joined(separator: ",")

@@ -8,7 +8,7 @@ enum MetricTable {
     static let berth: [MetricFamily] = flushes + proposals + compactions + storage + log
 
     private static func one(
-        _ name: String, _ kind: MetricFamily.Kind, _ help: String, _ read: @escaping @Sendable (ServerContext) -> Double
+        _ name: String, _ kind: MetricKind, _ help: String, _ read: @escaping @Sendable (ServerContext) -> Double
     ) -> MetricFamily {
         MetricFamily(name: name, help: help, kind: kind) { [MetricSample(read($0))] }
     }
@@ -56,7 +56,9 @@ enum MetricTable {
     ]
 
     private static let compactions: [MetricFamily] = [
-        histogram("berth_compaction_duration_seconds", "Time that removing old revisions took, flushes between included.") {
+        histogram(
+            "berth_compaction_duration_seconds", "Time that removing old revisions took, flushes between included."
+        ) {
             $0.compactions
         },
         one("berth_compaction_removed_revisions_total", .counter, "Changes removed by compactions.") {
@@ -80,7 +82,9 @@ enum MetricTable {
             "berth_auto_compaction_failures_total", .counter,
             "Automatic compactions that were not taken; each is asked for again."
         ) { $0.metrics.autoCompactionFailures.value },
-        histogram("berth_defragmentation_duration_seconds", "Time that defragmentations took, other work between included.") {
+        histogram(
+            "berth_defragmentation_duration_seconds", "Time that defragmentations took, other work between included."
+        ) {
             $0.defragmentations
         },
         one(
@@ -93,7 +97,8 @@ enum MetricTable {
         MetricFamily(name: "berth_store_bytes", help: "Bytes of the store, by kind.", kind: .gauge) { context in
             let size = context.store.size()
             return [
-                ("allocated", size.allocatedBytes), ("in_use", size.inUseBytes), ("preallocated", size.preallocatedBytes),
+                ("allocated", size.allocatedBytes), ("in_use", size.inUseBytes),
+                ("preallocated", size.preallocatedBytes),
             ].map { MetricSample(Double($0.1), labels: [("kind", $0.0)]) }
         },
         one("berth_quota_bytes", .gauge, "Bytes in use from which writes are refused, 0 for no limit.") {

@@ -1,0 +1,98 @@
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// A file that gets its name only when it is whole: written as NAME.part, and never over something that is there.
+final class PartFile {
+    let path: String
+    var partPath: String { path + ".part" }
+    /// Bytes written.
+    private(set) var size = 0
+    private let file: Int32
+    private var isFinished = false
+
+    /// Begins the file.
+    init(_ path: String) throws(Failure) {
+        self.path = path
+        guard access(path, F_OK) != 0 else { throw Self.exists(path) }
+        let part = path + ".part"
+        file = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw Self.failure("cannot write \(part)", errno) }
+        // What an earlier try left is written over, but not what another process is writing now.
+        guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+            let code = errno
+            close(file)
+            if code == EWOULDBLOCK { throw Failure("another process is writing \(part); wait for it or name another file") }
+            throw Self.failure("cannot lock \(part)", code)
+        }
+        guard ftruncate(file, 0) == 0 else {
+            let code = errno
+            close(file)
+            throw Self.failure("cannot write \(part)", code)
+        }
+    }
+
+    deinit {
+        discard()
+        close(file)
+    }
+
+    func write(_ bytes: [UInt8]) throws(Failure) {
+        var written = 0
+        while written < bytes.count {
+            let result = bytes.withUnsafeBytes { buffer in
+                Glibc.write(file, buffer.baseAddress.map { $0 + written }, buffer.count - written)
+            }
+            if result >= 0 {
+                written += result
+            } else if errno != EINTR {
+                throw Self.failure("cannot write \(partPath)", errno)
+            }
+        }
+        size += bytes.count
+    }
+
+    /// Makes what was written durable.
+    func sync() throws(Failure) {
+        guard fsync(file) == 0 else { throw Self.failure("cannot write \(partPath)", errno) }
+    }
+
+    /// Gives the file its name, unless something else has that by now.
+    func finish() throws(Failure) {
+        // A link is refused when the name is taken; a rename would replace what is there.
+        if link(partPath, path) == 0 {
+            unlink(partPath)
+        } else if errno == EEXIST {
+            throw Self.exists(path)
+        } else {
+            // No links on this file system.
+            guard access(path, F_OK) != 0 else { throw Self.exists(path) }
+            guard rename(partPath, path) == 0 else { throw Self.failure("cannot rename \(partPath) to \(path)", errno) }
+        }
+        isFinished = true
+        try syncFolder()
+    }
+
+    /// Takes away what is not finished. Harmless when repeated.
+    func discard() {
+        guard !isFinished else { return }
+        isFinished = true
+        unlink(partPath)
+    }
+
+    private func syncFolder() throws(Failure) {
+        let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Self.failure("cannot open \(folder)", errno) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw Self.failure("cannot sync \(folder)", errno) }
+    }
+
+    private static func exists(_ path: String) -> Failure {
+        Failure("\(path) exists already and is not overwritten; name another file")
+    }
+
+    private static func failure(_ what: String, _ code: Int32) -> Failure {
+        Failure("\(what): \(String(cString: strerror(code)))")
+    }
+}

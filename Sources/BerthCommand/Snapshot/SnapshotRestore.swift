@@ -1,0 +1,61 @@
+import ArgumentParser
+import CommandText
+import Server
+
+/// `berth snapshot restore`: a data folder from a snapshot file.
+struct SnapshotRestore: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore", abstract: "Make a data folder from a snapshot file.",
+        discussion: """
+            The folder must not exist, or be empty. It holds everything that is in the file, under a new cluster id: a \
+            server that is started on it is a new cluster of one member. Nothing is left behind when the file is damaged.
+            """)
+
+    @Argument(help: "The file.", completion: .file())
+    var file: String
+
+    @Option(help: ArgumentHelp("The data folder to make.", valueName: "dir"), completion: .directory)
+    var dataDir: String
+
+    @Option(name: [.customShort("w"), .customLong("write-out")], help: "How to write the answer.")
+    var writeOut = WriteOut.simple
+
+    func validate() throws {
+        if dataDir.isEmpty { throw ValidationError("--data-dir is empty; name the folder to make") }
+    }
+
+    func run() throws {
+        let start = ContinuousClock.now
+        var bar = ProgressLine(isShown: writeOut == .simple)
+        let restored: SnapshotFile.Restored
+        do throws(SnapshotFile.Failure) {
+            restored = try SnapshotFile.restore(file, into: dataDir) { read, size in
+                bar.show("restoring", UInt64(read), of: UInt64(size), bytes: read)
+            }
+        } catch {
+            bar.clear()
+            throw Failure("\(error)").told()
+        }
+        bar.clear()
+        let duration = ContinuousClock.now - start
+        let cluster = SnapshotFile.Description.hex(restored.clusterID)
+        let member = SnapshotFile.Description.hex(restored.memberID)
+        switch writeOut {
+        case .simple:
+            Output.line(
+                "restored revision \(restored.snapshot.revision) (\(restored.snapshot.keys) keys) into \(dataDir): "
+                    + "hash \(restored.snapshot.hashText), new cluster \(cluster), \(DurationText.short(duration))")
+            if restored.clearedAlarms > 0 {
+                Output.line("the alarm NOSPACE was left behind; it comes back if this server's quota is too small")
+            }
+        case .json:
+            Output.line(
+                .object([
+                    .init("file", file), .init("data_dir", dataDir), .init("hash", restored.snapshot.hashText),
+                    .init("revision", restored.snapshot.revision), .init("keys", restored.snapshot.keys),
+                    .init("cluster", cluster), .init("member", member),
+                    .init("cleared_alarms", restored.clearedAlarms), .init("duration_ms", milliseconds: duration),
+                ]))
+        }
+    }
+}

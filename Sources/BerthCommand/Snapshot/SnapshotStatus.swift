@@ -1,0 +1,35 @@
+import ArgumentParser
+import CommandText
+import Server
+
+/// `berth snapshot status`: what is in a snapshot file.
+struct SnapshotStatus: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Read a snapshot file to its end, verify it, and tell what is in it.",
+        discussion: "No server is needed. A file that is cut off or damaged in any place is refused.")
+
+    @Argument(help: "The file.", completion: .file())
+    var file: String
+
+    @Option(name: [.customShort("w"), .customLong("write-out")], help: "How to write the answer.")
+    var writeOut = SnapshotWriteOut.simple
+
+    func run() throws {
+        var bar = ProgressLine(isShown: writeOut != .json)
+        let description: SnapshotFile.Description
+        do throws(SnapshotFile.Failure) {
+            description = try SnapshotFile.describe(file) { read, size in
+                bar.show("verifying", UInt64(read), of: UInt64(size), bytes: read)
+            }
+        } catch {
+            bar.clear()
+            throw Failure("\(error)").told()
+        }
+        bar.clear()
+        switch writeOut {
+        case .simple: for line in description.lines { Output.line(line) }
+        case .table: for line in TableText.lines(description.rows) { Output.line(line) }
+        case .json: Output.line(.object([.init("file", file)] + description.fields))
+        }
+    }
+}

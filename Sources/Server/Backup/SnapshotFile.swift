@@ -1,0 +1,107 @@
+import StateMachine
+import Store
+import Vocabulary
+
+/// Snapshot files, for those who hold one: what is in it, and a data folder made from it. Blocks the calling thread.
+public enum SnapshotFile {
+    /// What a file holds that was read to its end and found whole.
+    public struct Description: Hashable, Sendable {
+        /// The newest revision in it.
+        public var revision: Int64
+        /// Revisions below are gone; zero when nothing was ever compacted.
+        public var compactedRevision: Int64
+        /// Keys that exist at that revision.
+        public var keys: UInt64
+        /// Changes in its history.
+        public var changes: UInt64
+        /// Leases.
+        public var leases: UInt64
+        /// Bytes of the file.
+        public var sizeInBytes: Int
+        /// The store's hash, as etcd's `Hash` call answers it.
+        public var hash: UInt32
+        /// The cluster it was taken from.
+        public var clusterID: UInt64
+        /// The member it was taken from.
+        public var memberID: UInt64
+        /// The last entry of the log whose effects it holds.
+        public var appliedIndex: UInt64
+        /// When it was taken, in milliseconds since 1970 by the server's clock.
+        public var takenAtMilliseconds: Int64
+        /// Version of the file's format.
+        public var format: UInt32
+    }
+
+    /// A data folder that was made.
+    public struct Restored: Hashable, Sendable {
+        /// What it was made from.
+        public var snapshot: Description
+        /// The new cluster.
+        public var clusterID: UInt64
+        /// Its only member.
+        public var memberID: UInt64
+        /// NOSPACE alarms that stayed behind.
+        public var clearedAlarms: Int
+    }
+
+    /// Why a file cannot be used.
+    public struct Failure: Error, CustomStringConvertible {
+        /// One line for a person.
+        public let description: String
+    }
+
+    /// Reads a file to its end.
+    ///
+    /// - Parameter progress: told the bytes read so far and the file's size, now and then.
+    public static func describe(
+        _ path: String, progress: (_ read: Int, _ size: Int) -> Void = { _, _ in }
+    ) throws(Failure) -> Description {
+        do throws(SnapshotError) {
+            return Description(try SnapshotReader.verify(path, progress: progress))
+        } catch {
+            throw Failure(description: "\(error)")
+        }
+    }
+
+    /// Makes a data folder from a file. It belongs to a new cluster of one new member; what told of the old cluster's
+    /// members stays behind: the list of them, and alarms about the space of one. An alarm about damaged data comes along,
+    /// as the data does.
+    ///
+    /// - Throws: why not; then nothing was made.
+    public static func restore(
+        _ path: String, into directory: String, progress: (_ read: Int, _ size: Int) -> Void = { _, _ in }
+    ) throws(Failure) -> Restored {
+        var cleared = 0
+        do throws(SnapshotError) {
+            let report = try SnapshotRestore.run(
+                file: path, into: directory,
+                keeps: { table, key in
+                    switch table {
+                    case .members: return false
+                    case .alarms:
+                        guard AlarmSet.Alarm(recordKey: key)?.kind == .noSpace else { return true }
+                        cleared += 1
+                        return false
+                    case .leases, .leaseKeys, .users, .roles, .meta, .places, .lineEvents: return true
+                    }
+                }, progress: progress)
+            return Restored(
+                snapshot: Description(report.snapshot), clusterID: report.identity.clusterID,
+                memberID: report.identity.memberID, clearedAlarms: cleared)
+        } catch {
+            throw Failure(description: "\(error)")
+        }
+    }
+}
+
+extension SnapshotFile.Description {
+    fileprivate init(_ summary: SnapshotSummary) {
+        self.init(
+            revision: summary.header.currentRevision.value,
+            compactedRevision: summary.header.compactedRevision.value, keys: summary.liveKeys,
+            changes: summary.revisions, leases: summary.records[.leases] ?? 0, sizeInBytes: summary.sizeInBytes,
+            hash: summary.hash, clusterID: summary.header.identity.clusterID,
+            memberID: summary.header.identity.memberID, appliedIndex: summary.header.appliedIndex.value,
+            takenAtMilliseconds: summary.header.takenAtMilliseconds, format: summary.format)
+    }
+}

@@ -1,0 +1,61 @@
+import CLMDB
+import Glibc
+public import Vocabulary
+
+/// Builds the store of a new data folder from a snapshot file.
+///
+/// The new store holds the same history, records and compacted revision, and belongs to a new cluster of one new member:
+/// its identity is random, and its applied index is zero, so that its log begins anew. Everything that was built is
+/// walked once more, and must come to the counts and the hash that the file names, before the folder is made good.
+public enum SnapshotRestore {
+    /// What was made.
+    public struct Report: Hashable, Sendable {
+        /// What the file held.
+        public var snapshot: SnapshotSummary
+        /// Who the new store belongs to.
+        public var identity: MemberIdentity
+        /// Records that were left out.
+        public var leftOut: Int
+    }
+
+    /// Restores `file` into `directory`, which must not exist or be empty. Blocks; runs on the calling thread.
+    ///
+    /// - Parameters:
+    ///   - keeps: whether a record goes along. Only what belongs to the old cluster should stay behind: the store's hash
+    ///     is compared before records are left out.
+    ///   - progress: told the bytes of the file read so far and its size, now and then.
+    /// - Throws: why not; then the folder is as it was before.
+    public static func run(
+        file: String, into directory: String, keeps: (RecordTable, [UInt8]) -> Bool = { _, _ in true },
+        progress: (_ read: Int, _ size: Int) -> Void = { _, _ in }
+    ) throws(SnapshotError) -> Report {
+        // The file first: a folder is not made for one that is none.
+        let reader = try SnapshotReader(file)
+        let folder = try RestoreFolder(directory)
+        let builder = try BaseBuilder(folder.partial, fileBytes: reader.size)
+        do throws(SnapshotError) {
+            let summary = try reader.read(progress: progress) { (entry) throws(SnapshotError) in
+                switch entry {
+                case .record(let table, let key, let value): try builder.add(table, key, value)
+                case .revision(let revision, let sub, let stored):
+                    guard let kind = stored.first,
+                        let record = KeyRecord(
+                            revision, sub, kind: kind, keyValue: UnsafeRawBufferPointer(rebasing: stored.dropFirst()))
+                    else { throw reader.damaged("revision \(revision).\(sub) is no change of a key") }
+                    try builder.add(revision, sub, stored, record)
+                }
+            }
+            try builder.finish(summary.header)
+            try builder.compare(with: summary, file)
+            let leftOut = try builder.leaveOut(keeps)
+            try builder.sync()
+            builder.close()
+            try folder.finish()
+            return Report(snapshot: summary, identity: builder.identity, leftOut: leftOut)
+        } catch {
+            // Before the folder removes its files.
+            builder.close()
+            throw error
+        }
+    }
+}

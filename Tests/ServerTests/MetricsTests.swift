@@ -1,0 +1,151 @@
+import EtcdAPI
+import Foundation
+import GRPCTransport
+import NIOCore
+import Server
+import Store
+import SwiftProtobuf
+import Synchronization
+import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// What `/metrics` says, seen by a scraper, while the store does what it tells about.
+@Suite(.timeLimit(.minutes(10))) struct MetricsTests {
+    private func scrape(_ server: RunningServer) async throws -> ParsedMetrics {
+        let response = try await httpGet("/metrics", port: server.port)
+        let head = try #require(response.range(of: "\r\n\r\n"))
+        #expect(response.hasPrefix("HTTP/1.1 200"))
+        #expect(response[..<head.lowerBound].lowercased().contains("content-type: text/plain; version=0.0.4"))
+        return try ParsedMetrics(String(response[head.upperBound...]))
+    }
+
+    @Test func `values are written as a scraper reads them`() throws {
+        var text = ""
+        let samples = [
+            MetricSample(1.5, labels: [(name: "a", value: "quote \" slash \\ line \n end"), (name: "b", value: "")]),
+            MetricSample(-3), MetricSample(1e-7, labels: [(name: "a", value: "small")]),
+            MetricSample(.infinity, labels: [(name: "a", value: "large")]),
+        ]
+        MetricText.append("m", .gauge, help: "line\nslash \\", samples, to: &text)
+        #expect(
+            text == """
+                # HELP m line\\nslash \\\\
+                # TYPE m gauge
+                m{a="quote \\" slash \\\\ line \\n end",b=""} 1.5
+                m -3
+                m{a="small"} 1e-07
+                m{a="large"} +Inf
+
+                """)
+        #expect(try ParsedMetrics(text).families["m"]?.samples.count == 4)
+    }
+
+    @Test func `every number is there at start, and moves with what it counts`() async throws {
+        let flushes = Signal()
+        try await RunningServer.run({ settings in
+            settings.flush = (try? FlushSettings(revisions: 10)) ?? .standard
+            settings.quotaBackendBytes = 1 << 30
+            settings.changeStore = { store in
+                store.flushFault = {
+                    flushes.send()
+                    return nil
+                }
+            }
+        }) { server in
+            let client = await server.client()
+            let before = try await scrape(server)
+            #expect(before["berth_flushes_total"] == 0)
+            #expect(before["berth_quota_bytes"] == Double(1 << 30))
+            #expect(before["berth_alarm{type=\"NOSPACE\"}"] == 0)
+            #expect(before["berth_proposals_held"] == 0)
+            #expect(before["berth_log_is_leader"] == 1)
+            #expect(before["berth_log_replayed_entries"] == 1)
+            for number in 0..<10 { try await client.put("k\(number % 2)", [UInt8](repeating: 1, count: 100)) }
+            await flushes.wait(for: 1)
+            // The compaction is sealed and flushed too, and answered when it is done.
+            let request = Etcdserverpb_CompactionRequest.with {
+                $0.revision = 9
+                $0.physical = true
+            }
+            _ = try await client.call("/etcdserverpb.KV/Compact", request, Etcdserverpb_CompactionResponse.self)
+            _ = try await client.call(
+                "/etcdserverpb.Maintenance/Defragment", Etcdserverpb_DefragmentRequest(),
+                Etcdserverpb_DefragmentResponse.self)
+            let after = try await scrape(server)
+            #expect(Set(after.families.keys) == Set(before.families.keys))
+            #expect(after["berth_flushes_total"] ?? 0 >= 1)
+            #expect(after["berth_flush_duration_seconds_count"] == after["berth_flushes_total"])
+            #expect(after["berth_flush_revisions_total"] ?? 0 >= 10)
+            #expect(after["berth_flush_last_success_timestamp_seconds"] ?? 0 > 1e9)
+            #expect(after["berth_compaction_duration_seconds_count"] == 1)
+            #expect(after["berth_compaction_removed_revisions_total"] == 6)
+            #expect(after["berth_compacted_revision"] == 9)
+            #expect(after["berth_current_revision"] == 11)
+            #expect(after["berth_defragmentation_duration_seconds_count"] == 1)
+            #expect(after["berth_log_applied_index"] ?? 0 >= 11)
+            #expect(after["berth_proposals_waiting"] == 0)
+        }
+    }
+
+    @Test func `a flush that fails is told, tried again, and holds writes back when both layers are full`() async throws
+    {
+        let isBroken = Atomic<Bool>(true)
+        let tries = Signal()
+        try await RunningServer.run({ settings in
+            settings.flush = (try? FlushSettings(revisions: 4)) ?? .standard
+            settings.changeStore = { store in
+                store.flushFault = {
+                    tries.send()
+                    let isFull = isBroken.load(ordering: .acquiring)
+                    return isFull ? .lmdb(code: ENOSPC, operation: "mdb_txn_commit (base)") : nil
+                }
+            }
+        }) { server in
+            let client = await server.client()
+            for number in 0..<8 { try await client.put("k\(number)") }
+            // Both layers are full: this one waits.
+            let held = try await client.begin(
+                "/etcdserverpb.KV/Put", Etcdserverpb_PutRequest.with { $0.key = Data("held".utf8) })
+            await tries.wait(for: 3)
+            var seen = try await scrape(server)
+            while seen["berth_proposals_held"] == 0 || seen["berth_flush_failures_total"] ?? 0 < 2 {
+                await tries.wait(for: 1)
+                seen = try await scrape(server)
+            }
+            #expect(seen["berth_flush_failing"] == 1)
+            #expect(seen["berth_flushes_total"] == 0)
+            #expect(seen["berth_flush_last_failure_timestamp_seconds"] ?? 0 > 1e9)
+            #expect(seen["berth_proposals_wait_seconds_total"] ?? 0 > 0)
+            #expect(seen["berth_proposals_waiting"] == 1)
+            isBroken.store(false, ordering: .releasing)
+            _ = try await held.response(Etcdserverpb_PutResponse.self)
+            let after = try await scrape(server)
+            #expect(after["berth_flush_failing"] == 0)
+            #expect(after["berth_proposals_held"] == 0)
+            #expect(after["berth_proposals_waiting"] == 0)
+            #expect(after["berth_flushes_total"] ?? 0 >= 1)
+            let waited = after["berth_proposals_wait_seconds_total"] ?? 0
+            #expect(waited >= seen["berth_proposals_wait_seconds_total"] ?? 0)
+            #expect(try await scrape(server)["berth_proposals_wait_seconds_total"] == waited)
+        }
+    }
+}
+
+/// Counts what happens on threads, awaited by tasks.
+final class Signal: Sendable {
+    private let stream: AsyncStream<Void>
+    private let continuation: AsyncStream<Void>.Continuation
+
+    init() { (stream, continuation) = AsyncStream.makeStream() }
+
+    func send() { continuation.yield(()) }
+
+    /// Waits until it has happened so many more times.
+    func wait(for count: Int) async {
+        var iterator = stream.makeAsyncIterator()
+        for _ in 0..<count { _ = await iterator.next() }
+    }
+}
