@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import dataclasses
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ from ..rig import Rig
 from . import native
 from .disk import Unexplained
 from .recording import Failed, record
-from .server import Build, known_options
+from .server import sound
 
 # Faults that must be noticed. The recorder plants the first two under any server; the others are in berth-faulty.
 PLANTED = {
@@ -164,14 +165,15 @@ def main():
     with Rig("rig-powercut", options) as rig:
         native.library("shim"), native.library("crc32c")
         berth = os.environ["BERTH_BIN"]
-        extra = known_options(berth)
+        build = sound(berth)
         cut = PowerCut(rig, options)
         if options.planted:
             faulty = os.path.abspath(options.faulty or pathlib.Path(berth).with_name("berth-faulty"))
             for name in PLANTED if options.planted == "all" else options.planted.split(","):
-                show_caught(cut, name, Build(berth, deaf=name, options=extra) if name in DEAF else Build(faulty, name, options=extra))
+                planted = {"deaf": name} if name in DEAF else {"binary": faulty, "fault": name, "checks": False}
+                show_caught(cut, name, dataclasses.replace(build, **planted))
         else:
-            results = cut.run(Build(berth, options=extra), "berth", options.images)
+            results = cut.run(build, "berth", options.images)
             rig.failed = sum(bool(result["problems"]) for result in results)
             rig.passed = len(results) - rig.failed
             rig.say("\n".join([summary(results), *kinds_of_failure(results)]))

@@ -163,6 +163,9 @@ def examine(server, past, instant, draw, mark, thorough=False):
         server.start()
         with server.client() as client:
             check_again(client, past, checked, made, mark, problems)
+        server.kill()
+        if complaint := server.build.check(server.data_dir):
+            problems(complaint)
     except RuntimeError as error:
         problems(str(error).strip()[-1500:])
     except grpc.RpcError as error:

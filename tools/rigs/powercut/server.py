@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import subprocess
 
 from harness.server import Server
@@ -21,16 +22,29 @@ class Build:
     fault: str = ""
     deaf: str = ""
     options: tuple = ()
+    checks: bool = False  # It has the command `check`.
 
     def command(self, arguments):
         return [self.binary, *([self.fault] if self.fault else []), *arguments, *self.options]
 
+    def check(self, directory):
+        """What `berth check` has against a folder that no server uses, or None."""
+        if not self.checks:
+            return None
+        done = subprocess.run([self.binary, "check", directory], capture_output=True, text=True, timeout=120)
+        return None if done.returncode == 0 else f"berth check ends with {done.returncode}: {(done.stdout + done.stderr)[-800:]}"
 
-def known_options(binary):
-    """Options of this server that make much happen in little time."""
-    text = subprocess.run([binary, "serve", "--help"], capture_output=True, text=True, timeout=60).stdout
-    wanted = {"--snapshot-count": "1500", "--flush-interval": "300ms"}
-    return tuple(part for name, value in wanted.items() if name + " " in text for part in (name, value))
+
+def sound(binary):
+    """The server as it is, with what its version has to make much happen in little time."""
+    text = help_text(binary, "serve")
+    wanted = {"--snapshot-count": "400", "--flush-interval": "300ms"}
+    options = tuple(part for name, value in wanted.items() if name + " " in text for part in (name, value))
+    return Build(binary, options=options, checks=re.search(r"^  check ", help_text(binary), re.MULTILINE) is not None)
+
+
+def help_text(*command):
+    return subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=60).stdout
 
 
 class RigServer(Server):
