@@ -79,6 +79,12 @@ extension EtcdError {
     public static let stopped = unavailable("etcdserver: server stopped")
     /// Nothing was committed in time.
     public static let timeout = unavailable("etcdserver: request timed out")
+    /// The disk failed while the write was on its way: a later start, or the log opened anew, may find it or not.
+    public static func inDoubt(_ reason: String) -> EtcdError {
+        unavailable("berth: the write may have been made or not: \(reason)")
+    }
+    /// The disk is full or fails: the write was not made.
+    public static func notWritten(_ reason: String) -> EtcdError { unavailable("berth: \(reason)") }
     /// An action outside the enumeration.
     public static let unknownMethod = unknown("etcdserver: unknown method")
 }

@@ -79,6 +79,8 @@ extension LogApplier {
     public var hasFailed: String? { nil }
     /// An applier that lets proposals wait.
     public var refusal: String? { nil }
+    /// An applier to which a pause is of no interest.
     public func logSuspended(_ error: ReplicatedLogError) {}
+    /// An applier to which a pause is of no interest.
     public func logResumed(_ replay: ReplayReport) {}
 }

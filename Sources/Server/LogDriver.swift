@@ -1,4 +1,5 @@
 import EtcdAPI
+import Logging
 import NIOCore
 import ReplicatedLog
 import StateMachine
@@ -23,7 +24,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private var routing = WaitRouting()
     private let leases: LeaseKeeper
     private let onFailure: @Sendable (String) -> Void
-    private let hold: ProposalHold
+    private let metrics: ServerMetrics
+    private let logger: Logger
     /// Whether `hold` was told that proposals are held back.
     private var isHolding = false
 
@@ -43,8 +45,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     init(
         store: Store, machine: StateMachine, loops: [ServerLoop], interest: LoopInterest,
-        lineInterest: LoopInterest, leases: LeaseKeeper, hold: ProposalHold,
-        onFailure: @escaping @Sendable (String) -> Void
+        lineInterest: LoopInterest, leases: LeaseKeeper, metrics: ServerMetrics,
+        logger: Logger, onFailure: @escaping @Sendable (String) -> Void
     ) {
         self.store = store
         self.machine = machine
@@ -52,7 +54,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         self.interest = interest
         self.lineInterest = lineInterest
         self.leases = leases
-        self.hold = hold
+        self.metrics = metrics
+        self.logger = logger
         self.onFailure = onFailure
         answers = Array(repeating: [], count: loops.count)
     }
@@ -63,9 +66,16 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         // Asked with proposals waiting only. The clock is read when it changes, not with every turn.
         if hasRoom == isHolding {
             isHolding = !hasRoom
+            let hold = metrics.proposals
             if isHolding { hold.begin(now: LeaseKeeper.now()) } else { hold.end(now: LeaseKeeper.now()) }
         }
         return hasRoom
+    }
+
+    /// Who waits for room is told when there is none to come before the disk is mended.
+    var refusal: String? {
+        guard failure == nil, let failure = metrics.moments.flushFailure else { return nil }
+        return "nothing can be written at present, the store cannot be flushed to disk: \(failure)"
     }
 
     func apply(
@@ -157,18 +167,23 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     }
 
     func restore(reference: [UInt8]) throws {
-        let reference = try LogReference(decoding: reference)
-        guard reference.clusterID == store.identity.clusterID else {
-            throw LogReferenceError.foreignCluster(log: reference.clusterID, store: store.identity.clusterID)
-        }
-        guard reference.appliedIndex <= store.writer.appliedIndex else {
-            throw LogReferenceError.storeBehindLog(
-                logStart: reference.appliedIndex, storeApplied: store.writer.appliedIndex)
-        }
+        try LogReference(decoding: reference).check(store.identity, appliedIndex: store.writer.appliedIndex)
     }
 
     func failed(_ error: ReplicatedLogError) {
         fail("the log can no longer be written: \(error)")
+    }
+
+    func logSuspended(_ error: ReplicatedLogError) {
+        metrics.logSuspensions.add()
+        logger.error(
+            "nothing can be written; nothing acknowledged is lost, and the log is opened anew until that succeeds",
+            metadata: ["error": "\(error)"])
+    }
+
+    func logResumed(_ replay: ReplayReport) {
+        metrics.replay = replay
+        logger.notice("the log can be written again", metadata: Logger.metadata(of: replay))
     }
 
     /// Stops applying for good. What was proposed stays in the log; the next start applies it.
@@ -182,5 +197,16 @@ final class LogDriver: LogApplier, @unchecked Sendable {
             answers[index] = []
         }
         onFailure(reason)
+    }
+}
+
+extension Logger {
+    /// From where the log was replayed, how much, how long.
+    static func metadata(of replay: ReplayReport) -> Metadata {
+        [
+            "store-index": "\(replay.storeIndex)", "from-index": "\(replay.firstIndex)",
+            "to-index": "\(replay.lastIndex)", "entries": "\(replay.entries)", "bytes": "\(replay.bytes)",
+            "seconds": "\(replay.duration / .seconds(1))", "torn-bytes": "\(replay.tornBytes)",
+        ]
     }
 }

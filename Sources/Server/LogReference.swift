@@ -35,6 +35,14 @@ package struct LogReference: Equatable {
         self.appliedIndex = appliedIndex
     }
 
+    /// - Throws: when a store cannot take up the log behind this checkpoint.
+    package func check(_ identity: MemberIdentity, appliedIndex stored: RaftIndex) throws(LogReferenceError) {
+        guard clusterID == identity.clusterID else {
+            throw .foreignCluster(log: clusterID, store: identity.clusterID)
+        }
+        guard appliedIndex <= stored else { throw .storeBehindLog(logStart: appliedIndex, storeApplied: stored) }
+    }
+
     package var encoded: [UInt8] {
         var writer = WireWriter(capacity: 24)
         writer.uint64Field(1, clusterID)

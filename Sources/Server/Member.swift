@@ -100,7 +100,7 @@ struct Member: Sendable {
         }
         let driver = LogDriver(
             store: store, machine: machine, loops: loops, interest: interest, lineInterest: lineInterest,
-            leases: keeper, hold: metrics.proposals, onFailure: onFailure)
+            leases: keeper, metrics: metrics, logger: logger, onFailure: onFailure)
         driver.truncatesBeforeFlush = settings.faults.truncatesBeforeFlush
         let storeIndex = store.writer.appliedIndex
         var configuration = logConfiguration(settings)
@@ -108,7 +108,6 @@ struct Member: Sendable {
         configuration.appliedIndex = storeIndex
         let log = ReplicatedLog(configuration, applier: driver)
         boundLog.set(log)
-        let began = LeaseKeeper.now()
         do {
             try log.start()
         } catch {
@@ -118,18 +117,10 @@ struct Member: Sendable {
         if storeIndex == .zero, let loop = loops.first {
             log.propose(identityEntry(store), context: PendingProposal(on: loop) { _ in })
         }
-        let status = log.status
         // What waited was the replay.
         metrics.proposals.reset()
-        metrics.replay = ServerMetrics.Replay(
-            entries: Int(status.appliedIndex.value - min(storeIndex.value, status.appliedIndex.value)),
-            duration: LeaseKeeper.now() - began)
-        logger.info(
-            "log replayed",
-            metadata: [
-                "store-index": "\(storeIndex)", "applied-index": "\(status.appliedIndex)", "term": "\(status.term)",
-                "seconds": "\((LeaseKeeper.now() - began) / .seconds(1))",
-            ])
+        metrics.replay = log.replay
+        logger.info("log replayed", metadata: log.replay.map { Logger.metadata(of: $0) })
         // A restart gives every lease its full time again; replayed grants are on the clock already.
         keeper.follow(
             machine.leases.all().map { .granted($0.id, timeToLiveSeconds: $0.timeToLiveSeconds) })

@@ -50,7 +50,8 @@ extension EtcdError {
         case .tooLarge: self = .requestTooLarge
         case .notLeader: self = .noLeader
         case .stopped: self = .stopped
-        case .io: self = .stopped
+        case .io(let reason): self = .inDoubt(reason)
+        case .refused(let reason): self = .notWritten(reason)
         }
     }
 }

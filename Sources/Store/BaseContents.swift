@@ -49,7 +49,8 @@ struct BaseContents {
     }
 
     /// Writes the `meta` of a new base, with a new random identity when none is expected.
-    static func create(in base: Environment, expected: MemberIdentity?) throws(StoreError) {
+    @discardableResult
+    static func create(in base: Environment, expected: MemberIdentity?) throws(StoreError) -> MemberIdentity {
         var random = SystemRandomNumberGenerator()
         let identity =
             expected
@@ -62,6 +63,7 @@ struct BaseContents {
             try meta.set(.memberID, identity.memberID)
             try meta.set(BaseState())
         }
+        return identity
     }
 }
 

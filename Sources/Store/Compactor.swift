@@ -38,16 +38,25 @@ extension Flusher {
     /// Walks until done, or until a flush or the end of the store is due.
     func compact(through target: Revision) throws(StoreError) {
         let clock = ContinuousClock()
-        var progress = compaction ?? (removed: 0, start: clock.now)
+        var progress = compaction ?? CompactionProgress(start: clock.now)
         while true {
             var isDone = false
-            var removed = 0
-            try growing(core.base) { () throws(StoreError) in (isDone, removed) = try step(target) }
-            progress.removed += removed
-            compaction = progress
-            if isDone {
-                try growing(core.base) { () throws(StoreError) in isDone = try trimHistories(below: target) }
+            if progress.walked == target {
+                try growing(core.base) { () throws(StoreError) in isDone = try progress.repack(core.base) }
+            } else {
+                var removed = 0
+                try growing(core.base) { () throws(StoreError) in (isDone, removed) = try step(target) }
+                progress.removed += removed
+                removedSinceRepacking += removed
+                if isDone {
+                    try growing(core.base) { () throws(StoreError) in isDone = try trimHistories(below: target) }
+                }
+                if isDone {
+                    progress.walked = target
+                    isDone = try !isRepackingDue()
+                }
             }
+            compaction = progress
             if isDone { break }
             let isDue = core.handover.withLock { $0.sealed != nil || $0.stop != .no }
             if isDue { return }
@@ -62,6 +71,15 @@ extension Flusher {
         }
         for waiter in reached { waiter.done() }
         core.tell(.compacted(through: target, removed: progress.removed, duration: clock.now - progress.start))
+    }
+
+    /// Whether so much was removed that the trees have become sparse: a walk over all of them is not for a few changes.
+    private func isRepackingDue() throws(StoreError) -> Bool {
+        guard removedSinceRepacking > 0, removedSinceRepacking >= (try core.base.revisionCount()) / 5 else {
+            return false
+        }
+        removedSinceRepacking = 0
+        return true
     }
 
     private func step(_ target: Revision) throws(StoreError) -> (isDone: Bool, removed: Int) {
@@ -212,5 +230,24 @@ extension Flusher {
     private func missing(_ met: Met) -> StoreError {
         .corrupt(
             place: "base/keys", detail: "revision \(met.position.main).\(met.position.sub) is stored but not indexed")
+    }
+}
+
+/// How far a compaction has come.
+struct CompactionProgress {
+    var removed = 0
+    let start: ContinuousClock.Instant
+    /// Everything is removed up to here; what may be left to do is to repack.
+    var walked: Revision?
+    private var repacking: Repacking?
+
+    init(start: ContinuousClock.Instant) { self.start = start }
+
+    /// One step of repacking; true when it is done.
+    mutating func repack(_ base: Environment) throws(StoreError) -> Bool {
+        var work = repacking ?? Repacking(base)
+        let isDone = try work.step(base)
+        repacking = isDone ? nil : work
+        return isDone
     }
 }

@@ -21,8 +21,8 @@ typealias DefragmentationDone = @Sendable (Result<DefragmentationReport, StoreEr
 /// A defragmentation in progress: which free pages to take out of base's file, and how far that has come.
 ///
 /// Free pages of LMDB stay in the file, to be used again. To make the file smaller, their blocks are given back to the file
-/// system where they stand: a hole of the file is as good to LMDB as a free page, as it never reads one. So nothing is
-/// copied, and neither readers nor writers are stopped. What a later write into a hole needs is that the disk has room
+/// system where they stand: a hole of the file is as good to LMDB as a free page, as it never reads one. Before that,
+/// half-empty leaves are joined (`Repacking`). Neither readers nor writers are stopped. What a later write into a hole needs is that the disk has room
 /// then; if it has not, the flush fails as a whole and is tried again.
 package struct Defragmentation {
     /// Pages that one call takes out: a reader that meets the file meanwhile waits for it.
@@ -34,6 +34,8 @@ package struct Defragmentation {
     let bytesBefore: Int
     /// Shorter runs of free pages are left alone.
     let smallestHole: Int
+    /// Half-empty leaves come first; nil when that is done.
+    var repacking: Repacking?
     /// The transaction that `runs` were read at; another one may use their pages.
     private var transaction: Int?
     /// What is left to be taken out, in order.
@@ -42,10 +44,17 @@ package struct Defragmentation {
     /// Pages below are done, whatever is freed there from now on: so the work has an end.
     private var reached: UInt = 0
 
-    init(start: ContinuousClock.Instant, bytesBefore: Int, smallestHole: Int) {
+    fileprivate init(start: ContinuousClock.Instant, base: Environment, smallestHole: Int) {
         self.start = start
-        self.bytesBefore = bytesBefore
         self.smallestHole = smallestHole
+        bytesBefore = base.diskBytes ?? base.fileBytes
+        repacking = Repacking(base)
+    }
+
+    /// One step of repacking.
+    fileprivate mutating func repack(_ base: Environment) throws(StoreError) {
+        guard var work = repacking else { return }
+        repacking = try work.step(base) ? nil : work
     }
 
     /// The next hole to punch; nil when all is done. Flusher thread.
@@ -103,9 +112,15 @@ extension Flusher {
             work = begun
         } else {
             work = Defragmentation(
-                start: clock.now, bytesBefore: core.base.diskBytes ?? core.base.fileBytes,
-                smallestHole: core.configuration.smallestHole)
-            try releaseNewestPages()
+                start: clock.now, base: core.base, smallestHole: core.configuration.smallestHole)
+        }
+        while work.repacking != nil {
+            try growing(core.base) { () throws(StoreError) in try work.repack(core.base) }
+            if work.repacking == nil { try releaseNewestPages() }
+            if isOtherWorkDue {
+                defragmentation = work
+                return nil
+            }
         }
         let file = try core.base.fileDescriptor()
         var isSupported = true
@@ -118,16 +133,19 @@ extension Flusher {
                 isSupported = try punch(hole, file)
                 if !isSupported { break }
             }
-            let isOtherWorkDue = core.handover.withLock { state in
-                state.sealed != nil || state.stop != .no
-                    || state.compactedPhysically < state.durable.compactedRevision
-            }
             if isSupported, isOtherWorkDue {
                 defragmentation = work
                 return nil
             }
         }
         return report(work, clock.now, isSupported: false)
+    }
+
+    private var isOtherWorkDue: Bool {
+        core.handover.withLock { state in
+            state.sealed != nil || state.stop != .no
+                || state.compactedPhysically < state.durable.compactedRevision
+        }
     }
 
     private func report(

@@ -15,8 +15,10 @@ final class Flusher: @unchecked Sendable {
     private var copiedSeal: Int?
     /// After a failed step of compaction, when the next one may be tried.
     private var compactionMayBegin: ContinuousClock.Instant?
-    /// Revisions removed by the compaction in progress, and when it began.
-    var compaction: (removed: Int, start: ContinuousClock.Instant)?
+    /// The compaction in progress.
+    var compaction: CompactionProgress?
+    /// Revisions removed since base's trees were last repacked.
+    var removedSinceRepacking = 0
     /// The defragmentation in progress.
     var defragmentation: Defragmentation?
 

@@ -74,10 +74,7 @@ struct ClusterTests {
         cluster.propose(on: 0, [2], later)
         cluster.turn(0)
         #expect(later.all.count == 1)
-        guard case .io = cluster.machines[0].failure else {
-            Issue.record("\(String(describing: cluster.machines[0].failure))")
-            return
-        }
+        #expect(cluster.machines[0].failure != nil)
     }
 
     @Test func `a follower that missed too much is brought up by a reference`() throws {

@@ -67,15 +67,6 @@ struct RecoveryTests {
         #expect(try replayed(image) == payloads.map { stored($0) })
     }
 
-    @Test func `a torn last write loses that write alone`() throws {
-        let payloads: [[UInt8]] = [[1, 1], [2, 2], [3, 3]]
-        let (image, open, end) = try openImage(payloads)
-        var bytes = image.read(open)
-        for offset in end - 8..<end { bytes[offset] = 0 }
-        image.write(open, bytes)
-        #expect(try replayed(image) == payloads.dropLast().map { stored($0) })
-    }
-
     @Test func `a damaged closed segment is refused and left as it is`() throws {
         let log = ReplicatedLog(configuration, applier: RecordingApplier())
         try log.start()

@@ -85,12 +85,15 @@ struct ParsedMetrics {
     }
 
     private func checkHistogram(_ name: String, _ family: Family) throws {
-        let buckets = family.samples.filter { $0.key.hasPrefix(name + "_bucket") }
-            .map { (bound: $0.key.split(separator: "\"")[1], count: $0.value) }
-            .map { (bound: $0.bound == "+Inf" ? .infinity : Double($0.bound) ?? .nan, count: $0.count) }
-            .sorted { $0.bound < $1.bound }
-        guard buckets.last?.bound == .infinity, buckets.last?.count == family.samples[name + "_count"],
-            family.samples[name + "_sum"] != nil, buckets.map(\.count) == buckets.map(\.count).sorted()
+        var buckets: [(bound: Double, count: Double)] = []
+        for (sample, count) in family.samples where sample.hasPrefix(name + "_bucket") {
+            let bound = sample.split(separator: "\"")[1]
+            buckets.append((bound == "+Inf" ? Double.infinity : Double(bound) ?? Double.nan, count))
+        }
+        buckets.sort { $0.bound < $1.bound }
+        let counts: [Double] = buckets.map { $0.count }
+        guard buckets.last?.bound == .infinity, counts.last == family.samples[name + "_count"],
+            family.samples[name + "_sum"] != nil, counts == counts.sorted()
         else { throw Problem(description: "histogram \(name): \(buckets)") }
     }
 }

@@ -144,6 +144,44 @@ import Vocabulary
         try #require(pwrite(file, &older, 8, off_t(newest * page + transactionOffset)) == 8)
     }
 
+    /// LMDB alone would free none of these pages.
+    @Test(arguments: [(0, 0.7), (100, 0.65), (1_000, 0.8)])
+    func `every second key deleted frees pages with the compaction alone`(size: Int, left: Double) throws {
+        var random = SeededGenerator(seed: 1)
+        let folder = try TestFolder()
+        let configuration = folder.configuration { $0.sealBytes = 64 << 20 }
+        var store = try Store.open(configuration)
+        let keys = (0..<20_000).map { "key/\($0)".bytes }
+        var revision = Revision.initial
+        for key in keys {
+            revision = revision.next
+            try store.writer.put(key, [UInt8](repeating: 3, count: size), at: revision)
+        }
+        try store.writer.commitNext()
+        try store.writer.sealAndFlush(store)
+        let before = store.size().inUseBytes
+        for key in keys.shuffled(using: &random).prefix(keys.count / 2) {
+            revision = revision.next
+            try store.writer.delete(key, at: revision)
+        }
+        revision = revision.next
+        try store.writer.put("last".bytes, [], at: revision)
+        try store.writer.compact(to: revision)
+        try store.writer.commitNext()
+        let hash = try store.hash().0
+        let done = Latch()
+        store.whenPhysicallyCompacted(through: revision) { done.open() }
+        try store.writer.sealAndFlush(store)
+        done.wait()
+        #expect(Double(store.size().inUseBytes) < Double(before) * left)
+        #expect(try store.hash().0 == hash)
+        #expect(try store.withSnapshot { try $0.count(in: .all, at: revision) } == 10_001)
+        store.close()
+        store = try Store.open(configuration)
+        #expect(try store.hash().0 == hash)
+        store.close()
+    }
+
     @Test func `a file system without holes is told so, and an error leaves the store as it was`() throws {
         let folder = try TestFolder()
         let code = Atomic<Int32>(EOPNOTSUPP)

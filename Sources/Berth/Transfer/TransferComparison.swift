@@ -173,4 +173,10 @@ public struct TransferDifference: Sendable, Hashable {
     public var key: Bytes
     /// What is wrong with it.
     public var kind: Kind
+
+    /// Names a key and what is wrong with it.
+    public init(key: Bytes, kind: Kind) {
+        self.key = key
+        self.kind = kind
+    }
 }

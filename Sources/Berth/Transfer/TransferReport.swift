@@ -28,6 +28,9 @@ public struct TransferProgress: Sendable, Hashable {
     public var written = 0
     /// Leases granted on the target, or found there, until now.
     public var leases = 0
+
+    /// Nothing done yet.
+    public init() {}
 }
 
 /// What a transfer did.

@@ -22,7 +22,9 @@ final class PartFile {
         guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
             let code = errno
             close(file)
-            if code == EWOULDBLOCK { throw Failure("another process is writing \(part); wait for it or name another file") }
+            if code == EWOULDBLOCK {
+                throw Failure("another process is writing \(part); wait for it or name another file")
+            }
             throw Self.failure("cannot lock \(part)", code)
         }
         guard ftruncate(file, 0) == 0 else {

@@ -26,7 +26,8 @@ struct LogCheckpoint {
             }
             guard envelope.index == listed.index, envelope.term == listed.term else {
                 return .damaged(
-                    file: listed.name, "reference is of entry \(envelope.index), term \(envelope.term), unlike its name")
+                    file: listed.name, "reference is of entry \(envelope.index), term \(envelope.term), unlike its name"
+                )
             }
             return .whole(LogCheckpoint(index: envelope.index, term: envelope.term, reference: envelope.reference))
         }

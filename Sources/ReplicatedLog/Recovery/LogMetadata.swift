@@ -49,14 +49,14 @@ struct LogMetadata: Equatable {
             newest = one.version > two.version ? one : two
             let older = one.version > two.version ? two : one
             guard newest.version == older.version + 1, newest.term >= older.term else {
-                return (
-                    "metadata2", "version \(two.version), term \(two.term) do not follow or precede version "
-                        + "\(one.version), term \(one.term) of metadata1"
-                )
+                let pair =
+                    "version \(one.version), term \(one.term) in metadata1 and "
+                    + "version \(two.version), term \(two.term) here"
+                return ("metadata2", "neither follows the other: \(pair)")
             }
         case (.whole(let one), _):
             guard one.version == 1 else {
-                return ("metadata2", "is missing or cut short, but metadata1 has version \(one.version) (expected 1)")
+                return ("metadata1", "version is \(one.version) (expected 1, as metadata2 is missing or cut short)")
             }
             newest = one
         case (_, .whole): return ("metadata1", "is missing or cut short, but metadata2 is there")

@@ -117,7 +117,8 @@ struct LogWalk {
             }
             if let fresh { find(fresh.open.name, "write is incomplete, but \(open.name) was written after it") }
             if let last = pieces.last, case .torn = last.contents?.tail {
-                find(last.name, "byte \(last.contents?.end ?? 0): batch is not whole, but \(open.name) was written after it")
+                let end = last.contents?.end ?? 0
+                find(last.name, "byte \(end): batch is not whole, but \(open.name) was written after it")
             }
             let first = contents.firstIndex ?? (pieces.last?.last ?? lastClosed) + 1
             if let last = pieces.last, first <= last.last {
@@ -216,14 +217,15 @@ struct LogWalk {
 
     /// A checkpoint is written while the log still holds the entry it ends with, and trailing entries stay.
     private mutating func checkReach(_ chain: ArraySlice<Piece>) {
-        guard let checkpoint, chain.last?.last ?? 0 < checkpoint.index else { return }
         guard let last = chain.last else {
-            return find(path, "no segment is there, but a checkpoint at entry \(checkpoint.index): segments are missing")
+            if let name = listing.checkpoints.last?.name ?? listing.orphans.last {
+                find(name, "is there, but no segment (expected the one with the checkpoint's last entry)")
+            }
+            return
         }
-        find(
-            last.name, "is the last segment and ends with entry \(last.last), "
-                + "but the newest checkpoint ends with entry \(checkpoint.index): "
-                + Self.missing(last.last + 1, checkpoint.index))
+        guard let checkpoint, last.last < checkpoint.index else { return }
+        let text = "is the last segment and ends with entry \(last.last), but the newest checkpoint with entry "
+        find(last.name, text + "\(checkpoint.index): " + Self.missing(last.last + 1, checkpoint.index))
     }
 
     // MARK: metadata

@@ -146,7 +146,7 @@ struct SegmentContents {
             }
         }
         let largest = bytes.count / 2 + 16 * SegmentBatch.mostEntries + 4_096
-        guard used - start <= largest, !holdsBatch(bytes, start + 8..<used) else { return damage }
+        guard used - start <= largest, !holdsBatch(bytes, from: start + 8, to: used) else { return damage }
         return .torn(bytes: used - start)
     }
 
@@ -163,10 +163,10 @@ struct SegmentContents {
         return false
     }
 
-    /// Whether a whole batch begins anywhere in the range.
-    private static func holdsBatch(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Bool {
-        var offset = (range.lowerBound + 7) & ~7
-        while offset + SegmentBatch.leastCount <= range.upperBound {
+    /// Whether a whole batch begins anywhere between two offsets, the lower one a multiple of 8.
+    private static func holdsBatch(_ bytes: UnsafeRawBufferPointer, from start: Int, to end: Int) -> Bool {
+        var offset = start
+        while offset + SegmentBatch.leastCount <= end {
             if case .whole = SegmentBatch.read(bytes, at: offset) { return true }
             offset += 8
         }

@@ -26,7 +26,7 @@ enum MetricTable {
             $0.metrics.flushFailures.value
         },
         one("berth_flush_failing", .gauge, "1 while the last attempt at a flush failed.") {
-            $0.metrics.moments.isFlushFailing ? 1 : 0
+            $0.metrics.moments.flushFailure == nil ? 0 : 1
         },
         one("berth_flush_last_success_timestamp_seconds", .gauge, "When the last flush succeeded, 0 for never.") {
             $0.metrics.moments.lastFlush
@@ -127,10 +127,16 @@ enum MetricTable {
         one("berth_log_term", .gauge, "The present term.") { Double($0.log.status.term.value) },
         one("berth_log_is_leader", .gauge, "1 while this member leads.") { $0.log.status.isLeader ? 1 : 0 },
         one("berth_log_replayed_entries", .gauge, "Log entries replayed at the last start.") {
-            Double($0.metrics.replay.entries)
+            Double($0.metrics.replay?.entries ?? 0)
         },
         one("berth_log_replay_seconds", .gauge, "Time the replay took at the last start.") {
-            $0.metrics.replay.duration / .seconds(1)
+            ($0.metrics.replay?.duration ?? .zero) / .seconds(1)
+        },
+        one("berth_log_suspended", .gauge, "1 while the log's disk fails and nothing can be written.") {
+            $0.log.status.isWritable ? 0 : 1
+        },
+        one("berth_log_suspensions_total", .counter, "Times that the log's disk failed.") {
+            $0.metrics.logSuspensions.value
         },
         one("berth_store_durable_index", .gauge, "The last log entry whose effects the store has on disk.") {
             Double($0.store.durableIndex.value)

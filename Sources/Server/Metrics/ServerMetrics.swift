@@ -1,3 +1,4 @@
+import ReplicatedLog
 import Store
 import Synchronization
 import Vocabulary
@@ -6,12 +7,6 @@ import Vocabulary
 ///
 /// Any thread; nothing here is touched by a put.
 final class ServerMetrics: Sendable {
-    /// How a start went.
-    struct Replay: Sendable {
-        var entries: Int
-        var duration: Duration
-    }
-
     let flushes = DurationHistogram(bounds: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
     let flushFailures = Counter()
     let flushedRevisions = Counter()
@@ -23,23 +18,25 @@ final class ServerMetrics: Sendable {
     let defragmentations = DurationHistogram(bounds: [0.01, 0.1, 0.5, 1, 5, 10, 60, 300])
     let defragmentedBytes = Counter()
     let proposals = ProposalHold()
+    let logSuspensions = Counter()
 
     /// Seconds since 1970, zero for never.
     struct Moments: Sendable {
         var lastFlush = 0.0
         var lastFlushFailure = 0.0
         var lastCompactionFailure = 0.0
-        /// The last attempt at a flush failed, and the next one has not succeeded yet.
-        var isFlushFailing = false
+        /// What the last attempt at a flush failed with; nil after one that succeeded.
+        var flushFailure: StoreError?
         var isCompactionFailing = false
     }
 
     private let times = Mutex(Moments())
-    private let lastReplay = Mutex(Replay(entries: 0, duration: .zero))
+    private let lastReplay = Mutex<ReplayReport?>(nil)
 
     var moments: Moments { times.withLock { $0 } }
 
-    var replay: Replay {
+    /// How the log was opened last.
+    var replay: ReplayReport? {
         get { lastReplay.withLock { $0 } }
         set { lastReplay.withLock { $0 = newValue } }
     }
@@ -54,13 +51,13 @@ final class ServerMetrics: Sendable {
             flushedBytes.add(bytes)
             times.withLock { times in
                 times.lastFlush = now
-                times.isFlushFailing = false
+                times.flushFailure = nil
             }
-        case .flushFailed:
+        case .flushFailed(let error, _):
             flushFailures.add()
             times.withLock { times in
                 times.lastFlushFailure = now
-                times.isFlushFailing = true
+                times.flushFailure = error
             }
         case .compacted(_, let removed, let duration):
             compactions.observe(duration)

@@ -23,7 +23,7 @@ final class BaseBuilder {
         do throws(StoreError) {
             base = try Environment(name: "base", kind: .base, path: path, mapSize: mapSize)
             do throws(StoreError) {
-                identity = try BaseContents(openingOrCreating: base, expected: nil).identity
+                identity = try BaseContents.create(in: base, expected: nil)
                 try check(mdb_env_set_flags(base.pointer, UInt32(MDB_NOSYNC), 1), "mdb_env_set_flags")
             } catch {
                 base.close()
@@ -58,7 +58,8 @@ final class BaseBuilder {
         }
     }
 
-    func add(_ table: RecordTable, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(SnapshotError) {
+    func add(_ table: RecordTable, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) throws(SnapshotError)
+    {
         try storing { () throws(StoreError) in
             let transaction = try step(key.count + value.count)
             guard let number = RecordTable.allCases.firstIndex(of: table) else { return }

@@ -120,7 +120,8 @@ public final class SnapshotReader {
             case .revisions: try readRevisions(visit)
             case .records: try readRecords(visit)
             case .trailer: return try readTrailer()
-            case .header, nil: throw .damaged(path: path, offset: start, detail: "a block of kind \(kind) is out of place")
+            case .header, nil:
+                throw .damaged(path: path, offset: start, detail: "a block of kind \(kind) is out of place")
             }
             progress(offset, size)
         }

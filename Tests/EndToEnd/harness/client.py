@@ -54,6 +54,7 @@ class Client:
         self.lease = services["etcdserverpb.Lease"]
         self.cluster = services["etcdserverpb.Cluster"]
         self.maintenance = services["etcdserverpb.Maintenance"]
+        self.maintenance_berth = services["berth.v1.Maintenance"]
         self.lock = services["v3lockpb.Lock"]
         self.election = services["v3electionpb.Election"]
         self.locks = services["berth.v1.Locks"]

@@ -1,0 +1,100 @@
+import ReplicatedLog
+public import Store
+import Vocabulary
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Looks over a member's data folder that no server runs on, and changes nothing: base, log, and whether they belong
+/// together.
+public struct FolderCheck: Sendable {
+    /// Something that is not as it should be.
+    public struct Finding: Sendable {
+        /// File, page or table.
+        public let place: String
+        /// What was found, and what was expected.
+        public let detail: String
+    }
+
+    /// Everything found; empty when all is as it should be.
+    public private(set) var findings: [Finding] = []
+    /// Findings that were counted only.
+    public private(set) var omittedFindings = 0
+    /// What base holds.
+    public let store: StoreCheck.Report
+    /// What the log holds; nil when it could not be read, or there is none, as right after a restore.
+    public private(set) var log: Log?
+
+    /// Numbers of the log.
+    public struct Log: Sendable {
+        /// The first entry still in it; zero when there is none.
+        public let firstIndex: UInt64
+        /// The last entry.
+        public let lastIndex: UInt64
+        /// Entries, those without bytes of Berth's included.
+        public let entries: Int
+        /// Bytes of them, as stored.
+        public let bytes: Int
+        /// The last entry that the newest checkpoint covers; zero before the first.
+        public let checkpointIndex: UInt64
+        /// Bytes of a last write that did not complete: nobody was told of it, and a start cuts it off.
+        public let tornBytes: Int
+    }
+
+    /// Checks a data folder.
+    ///
+    /// - Parameter progress: told now and then what is looked at, how far it is, and of how much.
+    /// - Throws: `ServerStartError` when the folder cannot be read, or a server runs on it. What is wrong with the data is a
+    ///   finding.
+    public init(
+        directory: String, progress: (_ stage: String, _ done: Int, _ total: Int) -> Void = { _, _, _ in }
+    ) throws(ServerStartError) {
+        do {
+            store = try StoreCheck.run(directory: directory) { progress($0.stage.rawValue, $0.done, $0.total) }
+        } catch {
+            throw ServerStartError(description: "cannot check the store: \(error)")
+        }
+        findings = store.findings.map { Finding(place: $0.place, detail: $0.detail) }
+        omittedFindings = store.omittedFindings
+        try checkLog(directory + "/log")
+    }
+
+    private mutating func checkLog(_ path: String) throws(ServerStartError) {
+        var status = stat()
+        guard stat(path, &status) == 0 || errno != ENOENT else {
+            // A store that was just restored, or has never been started to the end, has no log yet.
+            if store.appliedIndex > .zero {
+                add(path, "there is no log, but base has applied entry \(store.appliedIndex)")
+            }
+            return
+        }
+        let report: LogCheck.Report
+        do {
+            report = try LogCheck.run(directory: path)
+        } catch {
+            throw ServerStartError(description: "cannot check the log: \(error)")
+        }
+        for finding in report.findings { add("\(path)/\(finding.place)", finding.detail) }
+        log = Log(
+            firstIndex: report.firstIndex.value, lastIndex: report.lastIndex.value, entries: report.entries,
+            bytes: report.bytes, checkpointIndex: report.checkpoint?.index.value ?? 0, tornBytes: report.tornBytes)
+        // Without base's own numbers there is nothing to hold the log against.
+        guard let identity = store.identity else { return }
+        let last = max(report.lastIndex, report.checkpoint?.index ?? .zero)
+        if last < store.appliedIndex {
+            add(path, "the log ends at entry \(last), but base has applied entry \(store.appliedIndex)")
+        }
+        guard let checkpoint = report.checkpoint else { return }
+        do throws(LogReferenceError) {
+            let reference = try LogReference(decoding: checkpoint.reference)
+            try reference.check(identity, appliedIndex: store.appliedIndex)
+        } catch {
+            add(path, "\(error)")
+        }
+    }
+
+    private mutating func add(_ place: String, _ detail: String) {
+        findings.append(Finding(place: place, detail: detail))
+    }
+}
