@@ -1,0 +1,1 @@
+"""What `tools/rig-powercut` is made of; its own text says how it works."""
