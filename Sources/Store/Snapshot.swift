@@ -206,8 +206,9 @@ extension LayerReader {
             guard let address = bytes.baseAddress else { return false }
             Layout.storeRevisionKey(position.main, position.sub, at: address)
             var key = MDB_val(mv_size: Layout.revisionKeySize, mv_data: address)
-            let pages = environment.pages
-            if let pages, pages.isChecking { try pages.cover(transaction, mdb_cursor_dbi(cursor), .at(key)) }
+            // Looked at once: what has been verified stays so.
+            let pages = environment.pages.flatMap { $0.isChecking ? $0 : nil }
+            try pages?.cover(transaction, mdb_cursor_dbi(cursor), .at(key))
             var value = MDB_val()
             var code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)
             while code == 0 {
@@ -222,7 +223,7 @@ extension LayerReader {
                 position.main = main
                 position.sub = sub + 1
                 if case .stop = try visit(change) { return true }
-                if let pages, pages.isChecking { try pages.coverNext(cursor) }
+                try pages?.coverNext(cursor)
                 code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
             }
             if code != MDB_NOTFOUND { try check(code, "mdb_cursor_get (history)") }

@@ -97,7 +97,10 @@ final class BasePages: @unchecked Sendable {
     @inline(__always)
     var isChecking: Bool { checking.load(ordering: .relaxed) }
 
-    func endChecking() { checking.store(false, ordering: .relaxed) }
+    func endChecking() {
+        checking.store(false, ordering: .relaxed)
+        file.forgetPages()
+    }
 
     func damage(_ page: UInt64, _ detail: String) -> StoreError {
         let error = PageFile.damage(page, detail)
@@ -263,6 +266,7 @@ extension BasePages {
             }
             try update(metas)
             transactionID = newest
+            file.forgetPages()
         }
         guard writtenID != transactionID else { return }
         if let fault = fault() { throw fault }

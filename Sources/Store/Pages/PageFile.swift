@@ -78,6 +78,14 @@ final class PageFile: Sendable {
         if let failure { throw failure }
     }
 
+    /// Lets go of the memory that this mapping has taken in. It stays in the system's cache, for LMDB; but the process
+    /// would seem to need it twice. Anybody may go on reading.
+    func forgetPages() {
+        mappings.withLock { mappings in
+            for mapping in mappings { madvise(mapping.address, mapping.size, MADV_DONTNEED) }
+        }
+    }
+
     static func damage(_ page: UInt64, _ detail: String) -> StoreError {
         .corrupt(place: "base page \(page)", detail: detail)
     }
