@@ -69,6 +69,8 @@ final class Flusher: @unchecked Sendable {
                     flushBackOff.reset()
                 } catch {
                     guard report(error, flushBackOff.next()) else { return }
+                    // On a full disk, what gives space back must not wait for a flush.
+                    if core.handover.withLock({ !$0.defragmentations.isEmpty }) { defragment(ahead: true) }
                 }
             case .compact(let target):
                 do throws(StoreError) {
@@ -99,14 +101,16 @@ final class Flusher: @unchecked Sendable {
         }
     }
 
-    private static func due(_ state: inout StoreCore.Handover, mayCompact: Bool) -> Work? {
+    private static func due(
+        _ state: inout StoreCore.Handover, mayCompact: Bool, mayDefragment: Bool = true
+    ) -> Work? {
         if state.stop == .atOnce { return .stop }
         if let sealed = state.sealed { return .flush(sealed) }
         if state.stop == .whenFlushed { return .stop }
         if mayCompact, state.compactedPhysically < state.durable.compactedRevision {
             return .compact(state.durable.compactedRevision)
         }
-        if !state.defragmentations.isEmpty { return .defragment }
+        if mayDefragment, !state.defragmentations.isEmpty { return .defragment }
         return nil
     }
 
@@ -124,7 +128,9 @@ final class Flusher: @unchecked Sendable {
             return state.stop != .no
         }
         core.tell(.flushFailed(error, retryIn: isStopping ? nil : delay))
-        if !isStopping { _ = core.handover.wait(timeout: delay) { $0.stop == .no ? nil : () } }
+        if !isStopping {
+            _ = core.handover.wait(timeout: delay) { $0.stop == .no && $0.defragmentations.isEmpty ? nil : () }
+        }
         return !isStopping
     }
 
