@@ -35,6 +35,7 @@ struct Serve: AsyncParsableCommand {
     var logLevel: String?
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Bytes in use from which writes are refused; 0 is 2 GiB, a negative number is no limit.",
             valueName: "bytes"))

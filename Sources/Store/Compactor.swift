@@ -28,6 +28,9 @@ extension Flusher {
     /// Keys that one step holds in memory, at most about.
     private static let stepBytes = 4 << 20
 
+    /// Between two steps; a flush that falls due ends it.
+    private static let longestPause = Duration.milliseconds(100)
+
     private struct Step {
         var met: [Met] = []
         var bytes: [UInt8] = []
@@ -41,6 +44,7 @@ extension Flusher {
         var progress = compaction ?? CompactionProgress(start: clock.now)
         while true {
             var isDone = false
+            let stepStart = clock.now
             if progress.walked == target {
                 try growing(core.base) { () throws(StoreError) in isDone = try progress.repack(core.base) }
             } else {
@@ -58,8 +62,10 @@ extension Flusher {
             }
             compaction = progress
             if isDone { break }
-            let isDue = core.handover.withLock { $0.sealed != nil || $0.stop != .no }
-            if isDue { return }
+            // As long a pause as the step took leaves processor and disk to others half of the time.
+            let pause = min(clock.now - stepStart, Self.longestPause)
+            let isDue = core.handover.wait(timeout: pause) { $0.sealed != nil || $0.stop != .no ? true : nil }
+            if isDue != nil { return }
         }
         compaction = nil
         core.measureBase()

@@ -92,9 +92,11 @@ package struct Defragmentation {
 
 extension Flusher {
     /// Works on the defragmentation until it is done, or until a flush, a compaction or the end of the store is due.
-    func defragment() {
+    ///
+    /// - Parameter ahead: goes on although other work is due, which a full disk keeps from succeeding.
+    func defragment(ahead: Bool = false) {
         do throws(StoreError) {
-            guard let report = try continueDefragmentation() else { return }
+            guard let report = try continueDefragmentation(ahead) else { return }
             defragmentation = nil
             core.measureBase()
             core.tell(.defragmented(report))
@@ -105,7 +107,7 @@ extension Flusher {
         }
     }
 
-    private func continueDefragmentation() throws(StoreError) -> DefragmentationReport? {
+    private func continueDefragmentation(_ ahead: Bool) throws(StoreError) -> DefragmentationReport? {
         let clock = ContinuousClock()
         var work: Defragmentation
         if let begun = defragmentation {
@@ -115,9 +117,15 @@ extension Flusher {
                 start: clock.now, base: core.base, smallestHole: core.configuration.smallestHole)
         }
         while work.repacking != nil {
-            try growing(core.base) { () throws(StoreError) in try work.repack(core.base) }
-            if work.repacking == nil { try releaseNewestPages() }
-            if isOtherWorkDue {
+            do throws(StoreError) {
+                try growing(core.base) { () throws(StoreError) in try work.repack(core.base) }
+                if work.repacking == nil { try releaseNewestPages() }
+            } catch {
+                // A full disk cannot be written, but holes are what makes room on it.
+                guard error.isWorthRetrying else { throw error }
+                work.repacking = nil
+            }
+            if isOtherWorkDue(ahead) {
                 defragmentation = work
                 return nil
             }
@@ -133,7 +141,7 @@ extension Flusher {
                 isSupported = try punch(hole, file)
                 if !isSupported { break }
             }
-            if isSupported, isOtherWorkDue {
+            if isSupported, isOtherWorkDue(ahead) {
                 defragmentation = work
                 return nil
             }
@@ -141,10 +149,11 @@ extension Flusher {
         return report(work, clock.now, isSupported: false)
     }
 
-    private var isOtherWorkDue: Bool {
+    private func isOtherWorkDue(_ ahead: Bool) -> Bool {
         core.handover.withLock { state in
-            state.sealed != nil || state.stop != .no
-                || state.compactedPhysically < state.durable.compactedRevision
+            if state.stop != .no { return true }
+            if ahead { return false }
+            return state.sealed != nil || state.compactedPhysically < state.durable.compactedRevision
         }
     }
 

@@ -67,9 +67,16 @@ final class Environment: Sendable {
             case .young: try Self.allocate(path: path + "/data.mdb", size: mapSize)
             case .base: try Self.reading(pointer, examine)
             }
-            try pages?.catchUp()
-            databases = try Self.openDatabases(pointer, kind: kind, pages)
-            try pages?.catchUp()
+            if kind == .base, let present = try Self.openDatabases(pointer, kind: kind, pages, making: false) {
+                databases = present
+            } else {
+                try pages?.catchUp()
+                guard let made = try Self.openDatabases(pointer, kind: kind, pages, making: true) else {
+                    throw .from(MDB_NOTFOUND, "mdb_dbi_open")
+                }
+                databases = made
+                try pages?.catchUp()
+            }
         } catch {
             mdb_env_close(pointer)
             throw error
@@ -228,16 +235,19 @@ final class Environment: Sendable {
         try body(transaction)
     }
 
-    /// Writes only when a database is missing, as in a new base or one of an older version.
+    /// - Parameter making: makes what is missing, as in a new base or one of an older version.
+    /// - Returns: nil when a database is missing and none was to be made.
     private static func openDatabases(
-        _ pointer: OpaquePointer, kind: Kind, _ pages: BasePages?
-    ) throws(StoreError) -> Databases {
+        _ pointer: OpaquePointer, kind: Kind, _ pages: BasePages?, making: Bool
+    ) throws(StoreError) -> Databases? {
         var transaction: OpaquePointer?
-        try check(mdb_txn_begin(pointer, nil, 0, &transaction), "mdb_txn_begin (open)")
+        let access = making ? 0 : UInt32(MDB_RDONLY)
+        try check(mdb_txn_begin(pointer, nil, access, &transaction), "mdb_txn_begin (open)")
         var names: [MDB_dbi: [UInt8]] = [:]
         func open(_ name: String, _ flags: Int32 = 0) throws(StoreError) -> MDB_dbi {
             var database: MDB_dbi = 0
-            try check(mdb_dbi_open(transaction, name, UInt32(MDB_CREATE | flags), &database), "mdb_dbi_open")
+            let create = making ? MDB_CREATE : 0
+            try check(mdb_dbi_open(transaction, name, UInt32(create | flags), &database), "mdb_dbi_open")
             names[database] = Array(name.utf8)
             return database
         }
@@ -259,6 +269,7 @@ final class Environment: Sendable {
             }
         } catch {
             mdb_txn_abort(transaction)
+            if !making, error == .from(MDB_NOTFOUND, "mdb_dbi_open") { return nil }
             throw error
         }
         try check(mdb_txn_commit(transaction), "mdb_txn_commit (open)")

@@ -70,6 +70,8 @@ final class Flusher: @unchecked Sendable {
                     flushBackOff.reset()
                 } catch {
                     guard report(error, flushBackOff.next()) else { return }
+                    // On a full disk, what gives space back must not wait for a flush.
+                    if core.handover.withLock({ !$0.defragmentations.isEmpty }) { defragment(ahead: true) }
                 }
             case .verify:
                 do throws(StoreError) {
@@ -102,7 +104,9 @@ final class Flusher: @unchecked Sendable {
                 // search led to, so compaction comes after the last slice.
                 let isSweeping = core.configuration.verifiesInBackground
                 let pause = isSweeping ? Self.verificationPause : .seconds(3_600)
-                let work = core.handover.wait(timeout: pause) { Self.due(&$0, mayCompact: false) }
+                let work = core.handover.wait(timeout: pause) {
+                    Self.due(&$0, mayCompact: false, mayDefragment: false)
+                }
                 if let work { return work }
                 if isSweeping { return .verify }
                 continue
@@ -118,14 +122,16 @@ final class Flusher: @unchecked Sendable {
         }
     }
 
-    private static func due(_ state: inout StoreCore.Handover, mayCompact: Bool) -> Work? {
+    private static func due(
+        _ state: inout StoreCore.Handover, mayCompact: Bool, mayDefragment: Bool = true
+    ) -> Work? {
         if state.stop == .atOnce || state.hasGivenUp { return .stop }
         if let sealed = state.sealed { return .flush(sealed) }
         if state.stop == .whenFlushed { return .stop }
         if mayCompact, state.compactedPhysically < state.durable.compactedRevision {
             return .compact(state.durable.compactedRevision)
         }
-        if !state.defragmentations.isEmpty { return .defragment }
+        if mayDefragment, !state.defragmentations.isEmpty { return .defragment }
         return nil
     }
 
@@ -143,7 +149,9 @@ final class Flusher: @unchecked Sendable {
             return state.stop != .no
         }
         core.tell(.flushFailed(error, retryIn: isStopping ? nil : delay))
-        if !isStopping { _ = core.handover.wait(timeout: delay) { $0.stop == .no ? nil : () } }
+        if !isStopping {
+            _ = core.handover.wait(timeout: delay) { $0.stop == .no && $0.defragmentations.isEmpty ? nil : () }
+        }
         return !isStopping
     }
 

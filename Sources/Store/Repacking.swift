@@ -67,24 +67,11 @@ struct Repacking {
     /// One transaction of it. True when all is done.
     mutating func step(_ base: Environment) throws(StoreError) -> Bool {
         guard let tree = trees.first else { return true }
-        let transaction = try base.beginWrite()
-        let next: [UInt8]?
-        var isChanged = false
-        do throws(StoreError) {
+        let next = try base.writeIfChanged(commit: "mdb_txn_commit (repacking)") { transaction throws(StoreError) in
             let (chunks, rest) = try collect(transaction, tree)
-            next = rest
-            for chunk in chunks where chunk.isWorthRewriting {
-                try rewrite(chunk, transaction, tree)
-                isChanged = true
-            }
-        } catch {
-            mdb_txn_abort(transaction)
-            throw error
-        }
-        if isChanged {
-            try check(mdb_txn_commit(transaction), "mdb_txn_commit (repacking)")
-        } else {
-            mdb_txn_abort(transaction)
+            let worthwhile = chunks.filter(\.isWorthRewriting)
+            for chunk in worthwhile { try rewrite(chunk, transaction, tree) }
+            return (rest, isChanged: !worthwhile.isEmpty)
         }
         position = next
         if next == nil { trees.removeFirst() }

@@ -92,7 +92,7 @@ import Vocabulary
         }
     }
 
-    @Test func `a base without sums, or with those of long ago, gets new ones and is guarded from then on`() throws {
+    @Test func `a base without sums gets new ones and is guarded from then on, one with those of long ago is refused`() throws {
         let folder = try TestFolder()
         let path = folder.path + "/data/base/"
         let workload = Workload(seed: 5, keys: (0..<30).map { "key\($0)".bytes })
@@ -109,6 +109,9 @@ import Vocabulary
                 let file = open(path + "pages.sum", O_WRONLY | O_TRUNC)
                 #expect(Glibc.write(file, old, old.count) == old.count)
                 close(file)
+                #expect(throws: StoreError.self) { try Store.open(folder.configuration()) }
+                #expect(try contents(path + "pages.sum") == old)
+                #expect(unlink(path + "pages.sum") == 0)
             }
         }
         let store = try Store.open(folder.configuration())

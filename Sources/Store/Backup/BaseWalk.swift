@@ -106,17 +106,31 @@ final class BaseWalk {
         }
         var key = MDB_val()
         var value = MDB_val()
-        var code = mdb_cursor_get(cursor.pointer, &key, &value, isFirst ? MDB_FIRST : MDB_NEXT)
+        var code = try step(cursor, &key, &value, isFirst ? MDB_FIRST : MDB_NEXT)
         guard code != MDB_NOTFOUND else { return endRevisions() }
         encoder.begin(.revisions)
         while code == 0 {
             try add(key, value)
             if encoder.isFull { return encoder.take() }
-            code = mdb_cursor_get(cursor.pointer, &key, &value, MDB_NEXT)
+            code = try step(cursor, &key, &value, MDB_NEXT)
         }
         guard code == MDB_NOTFOUND else { throw .from(code, "mdb_cursor_get (snapshot)") }
         _ = endRevisions()
         return encoder.take()
+    }
+
+    /// Moves over the history; a page that was not looked at yet is verified first.
+    private func step(
+        _ cursor: Cursor, _ key: inout MDB_val, _ value: inout MDB_val, _ operation: MDB_cursor_op
+    ) throws(StoreError) -> Int32 {
+        if let pages = base.pages, pages.isChecking {
+            if operation == MDB_FIRST {
+                try pages.cover(mdb_cursor_txn(cursor.pointer), mdb_cursor_dbi(cursor.pointer), .first)
+            } else {
+                try pages.coverNext(cursor.pointer)
+            }
+        }
+        return mdb_cursor_get(cursor.pointer, &key, &value, operation)
     }
 
     private func endRevisions() -> [UInt8] {

@@ -143,7 +143,12 @@ extension BasePages {
                 "its meta pages are of transactions \(newest.transactionID) and \(metas.older.transactionID), its "
                     + "checksums of \(header.transactionID): a meta page is damaged")
         }
-        guard metas.older.transactionID == header.transactionID else { return nil }
+        guard metas.older.transactionID == header.transactionID else {
+            throw refuse(
+                "it is at transaction \(newest.transactionID), its checksums at \(header.transactionID), and no crash leaves "
+                    + "them further apart than one: something wrote it that keeps no checksums. If that was an older "
+                    + "version of Berth, remove \(sumsPath) and start again")
+        }
         // One ahead: a crash between commit and sums; or the number alone of an old meta page was damaged. A
         // transaction's root is neither of the last two, whose pages it could not take.
         guard metas.older.checksum == header.metaChecksum, newest.main.root != header.olderRoot,

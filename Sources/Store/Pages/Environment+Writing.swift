@@ -9,14 +9,26 @@ extension Environment {
     func write<R>(
         commit: StaticString, _ body: (OpaquePointer) throws(StoreError) -> R
     ) throws(StoreError) -> R {
+        try writeIfChanged(commit: commit) { transaction throws(StoreError) in (try body(transaction), true) }
+    }
+
+    /// Like `write`, for a `body` that also says whether it has changed anything: otherwise nothing is committed.
+    func writeIfChanged<R>(
+        commit: StaticString, _ body: (OpaquePointer) throws(StoreError) -> (R, isChanged: Bool)
+    ) throws(StoreError) -> R {
         try pages?.catchUp()
         let transaction = try beginWrite()
         let result: R
+        let isChanged: Bool
         do throws(StoreError) {
-            result = try body(transaction)
+            (result, isChanged) = try body(transaction)
         } catch {
             mdb_txn_abort(transaction)
             throw error
+        }
+        guard isChanged else {
+            mdb_txn_abort(transaction)
+            return result
         }
         try check(mdb_txn_commit(transaction), commit)
         do throws(StoreError) {
