@@ -320,7 +320,8 @@ def run(rig, rounds):
             outcome, detail, problems = "broken", "", Problems()
             problems(f"{type(error).__name__}: {error}"[:600])
         flip.copy.server.kill()
-        outcome = outcome.upper() + " BUT WRONG" if problems else outcome
+        if problems:
+            outcome = {"right": "WRONG ANSWERS", "tail": "LOST MORE THAN THE TAIL"}.get(outcome, f"{outcome} NOT CLEANLY")
         counts[kind][outcome] += 1
         line = f"flip {round}: {flip.name}, byte {flip.bit // 8} bit {flip.bit % 8}: {outcome}"
         rig.judge(line + (f", {detail}" if detail else ""), problems)

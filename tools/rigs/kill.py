@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -51,11 +52,19 @@ class Story:
         client = self.server.client() if self.address is None else self.rig.client(self.address)
         with client:
             problems = self.recovery.check(client, self.workload)
-        if problems or not self.server.is_running():
-            if not self.server.is_running():
-                problems(f"the server died of it with {self.server.process.returncode}")
-            problems(f"the server's log ends in: {self.server.log()[-600:]}")
+        if problems:
+            self.note_end(problems)
         return problems
+
+    def note_end(self, problems):
+        """A server that ended where it should have gone on, and its last words."""
+        process = self.server.process
+        if process is not None:
+            try:
+                problems(f"the server ended with {process.wait(5)}")
+            except subprocess.TimeoutExpired:
+                pass
+        problems(f"the server's log ends in: {self.server.log()[-900:]}")
 
     def run(self, moment):
         """Load, a kill, and starts until one is let live. Returns what was done, in words."""
@@ -121,7 +130,8 @@ def run(rig, rounds):
             problems = story.check()
         except Exception as error:
             problems = Problems()
-            problems(f"{type(error).__name__}: {error}")
+            problems(f"{type(error).__name__}: {error}"[:1000])
+            story.note_end(problems)
         line = (
             f"round {round}: {told}; {acknowledged} acknowledged, {unknown} unknown, up in {story.start_took:.2f} s,"
             f" revision {story.recovery.ledger.last}"
