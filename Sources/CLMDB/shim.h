@@ -1,4 +1,5 @@
 #include <lmdb.h>
+#include "crc32c.h"
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -53,7 +53,9 @@ extension LogLoop {
     /// A turn of a suspended log.
     func goOnSuspended(_ stopRequested: Bool) {
         if let reason = machine.applier.hasFailed { return failForGood(.applier(reason)) }
-        guard case .suspended(var suspension) = phase, !stopRequested, finishClosingRaft(), suspension.ticksLeft <= 0
+        guard case .suspended(var suspension) = phase, !stopRequested, finishClosingRaft(), suspension.ticksLeft <= 0,
+            // A replay that waits for the applier's room would keep works waiting; this one fits into one slice.
+            machine.applier.acceptsProposals
         else { return }
         do throws(ReplicatedLogError) {
             // As much as libraft wants at once: a segment to write to, and one in reserve.

@@ -1,5 +1,5 @@
 import ReplicatedLog
-public import Store
+import Store
 import Vocabulary
 
 #if canImport(Glibc)
@@ -22,9 +22,35 @@ public struct FolderCheck: Sendable {
     /// Findings that were counted only.
     public private(set) var omittedFindings = 0
     /// What base holds.
-    public let store: StoreCheck.Report
+    public let base: Base
     /// What the log holds; nil when it could not be read, or there is none, as right after a restore.
     public private(set) var log: Log?
+
+    /// Numbers of base; zero where they could not be read.
+    public struct Base: Sendable {
+        /// The cluster it belongs to; nil when that cannot be read.
+        public let clusterID: UInt64?
+        /// The newest revision.
+        public let revision: Int64
+        /// Revisions below cannot be read; zero when nothing was ever compacted.
+        public let compactedRevision: Int64
+        /// Keys that exist at the newest revision.
+        public let keys: Int
+        /// Changes in the history.
+        public let changes: Int
+        /// Leases.
+        public let leases: Int
+        /// Keys that hang on leases.
+        public let attachments: Int
+        /// Pages that hold data.
+        public let usedPages: Int
+        /// Pages that are free.
+        public let freePages: Int
+        /// Pages whose checksum was held against them.
+        public let verifiedPages: Int
+        /// The last log entry whose effects are in base.
+        public let appliedIndex: UInt64
+    }
 
     /// Numbers of the log.
     public struct Log: Sendable {
@@ -50,17 +76,23 @@ public struct FolderCheck: Sendable {
     public init(
         directory: String, progress: (_ stage: String, _ done: Int, _ total: Int) -> Void = { _, _, _ in }
     ) throws(ServerStartError) {
+        let store: StoreCheck.Report
         do {
             store = try StoreCheck.run(directory: directory) { progress($0.stage.rawValue, $0.done, $0.total) }
         } catch {
             throw ServerStartError(description: "cannot check the store: \(error)")
         }
+        base = Base(
+            clusterID: store.identity?.clusterID, revision: store.currentRevision.value,
+            compactedRevision: store.compactedRevision.value, keys: store.keys, changes: store.revisions,
+            leases: store.leases, attachments: store.attachments, usedPages: store.usedPages,
+            freePages: store.freePages, verifiedPages: store.verifiedPages, appliedIndex: store.appliedIndex.value)
         findings = store.findings.map { Finding(place: $0.place, detail: $0.detail) }
         omittedFindings = store.omittedFindings
-        try checkLog(directory + "/log")
+        try checkLog(directory + "/log", store)
     }
 
-    private mutating func checkLog(_ path: String) throws(ServerStartError) {
+    private mutating func checkLog(_ path: String, _ store: StoreCheck.Report) throws(ServerStartError) {
         var status = stat()
         guard stat(path, &status) == 0 || errno != ENOENT else {
             // A store that was just restored, or has never been started to the end, has no log yet.

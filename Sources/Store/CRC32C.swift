@@ -1,4 +1,6 @@
-/// CRC-32C (Castagnoli), eight bytes a step by tables.
+import CLMDB
+
+/// CRC-32C (Castagnoli): by the processor's instruction where it has one, otherwise eight bytes a step by tables.
 struct CRC32C {
     private var state: UInt32 = 0xffff_ffff
 
@@ -19,7 +21,15 @@ struct CRC32C {
         return tables
     }()
 
+    private static let hasInstruction = berth_has_crc32c() != 0
+
     mutating func add(_ bytes: UnsafeRawBufferPointer) {
+        guard Self.hasInstruction else { return addByTables(bytes) }
+        if let start = bytes.baseAddress { state = berth_crc32c(state, start, bytes.count) }
+    }
+
+    /// The same for processors without the instruction.
+    mutating func addByTables(_ bytes: UnsafeRawBufferPointer) {
         var crc = state
         Self.tables.withUnsafeBufferPointer { table in
             var offset = 0

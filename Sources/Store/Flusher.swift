@@ -74,6 +74,8 @@ final class Flusher: @unchecked Sendable {
             case .verify:
                 do throws(StoreError) {
                     try core.base.pages?.sweep()
+                    // Who waits for the last page is woken.
+                    if core.base.pages?.isChecking == false { core.handover.update { _ in } }
                 } catch {
                     return core.giveUp(error)
                 }

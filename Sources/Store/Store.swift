@@ -103,6 +103,18 @@ public final class Store: Sendable {
     /// Whether every page of base has been held against its checksum since the store was opened, or was written since.
     public var isVerified: Bool { !(core.base.pages?.isChecking ?? false) }
 
+    /// Waits until `isVerified`: for who takes base away as a whole. Any thread but the log thread.
+    ///
+    /// - Throws: `corrupt` when a page is damaged, `closed` when the store closes first.
+    public func waitUntilVerified() throws(StoreError) {
+        let result = core.handover.wait { state -> Result<Void, StoreError>? in
+            if isVerified { return .success(()) }
+            if state.hasGivenUp, let failure = state.lastFailure { return .failure(failure) }
+            return state.stop == .no ? nil : .failure(.closed)
+        }
+        try result.get()
+    }
+
     /// Disk space taken and used: a few atomic loads, for any thread at any time.
     public func size() -> StoreSize {
         let young = core.activeBytes.load(ordering: .relaxed) + core.sealedBytes.load(ordering: .relaxed)
@@ -197,6 +209,34 @@ extension Store {
         let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20)
         defer { base.close() }
         try base.overwriteMeta(name, value)
+    }
+
+    /// Puts something into a tree of a closed store's base, or takes it out: damage that no checksum shows.
+    package static func plant(
+        _ path: String, _ tree: String, _ key: [UInt8], put: [UInt8]? = nil, remove: [UInt8]? = nil
+    ) throws(StoreError) {
+        let pages = try BasePages(folder: path)
+        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20, pages: pages)
+        defer { base.close() }
+        guard let database = pages.names.first(where: { $1 == Array(tree.utf8) })?.key else { throw .closed }
+        try base.write(commit: "mdb_txn_commit (plant)") { transaction throws(StoreError) in
+            try key.withRawBytes { bytes throws(StoreError) in
+                var key = MDB_val(bytes)
+                if let remove {
+                    let code = remove.withRawBytes { bytes in
+                        var value = MDB_val(bytes)
+                        return mdb_del(transaction, database, &key, &value)
+                    }
+                    try check(code, "mdb_del (plant)")
+                }
+                guard let put else { return }
+                let code = put.withRawBytes { bytes in
+                    var value = MDB_val(bytes)
+                    return mdb_put(transaction, database, &key, &value, 0)
+                }
+                try check(code, "mdb_put (plant)")
+            }
+        }
     }
 
     /// Takes a database away from a closed store's base, as a version that does not know it would have left it.

@@ -179,6 +179,27 @@ def test_equal_hashes_after_the_round_trip(server, client, new_server, tmp_path)
         assert hashes(other) == before
 
 
+def test_a_bumped_restore_gives_no_revision_or_token_out_twice(server, client, new_server, tmp_path):
+    for i in range(20):
+        client.put(b"k%d" % (i % 3), b"%d" % i)
+    path = tmp_path / "store.snap"
+    save(server, path)
+    # What the old server did after the copy, which the new one knows nothing of.
+    for i in range(10):
+        client.put(b"later")
+    later = locks.acquire(client, b"line", owner="old", ttl=600).handle.token
+    data_dir = tmp_path / "bumped"
+    assert restore(path, data_dir, "--bump-revision", 1000)["revision"] == 1021
+    copy = new_server(data_dir=data_dir).start()
+    with copy.client() as other:
+        assert [kv.mod_revision for kv in other.prefix(b"k").kvs] == [20, 21, 19]
+        with other.watch() as watch:
+            watch.create_prefix(b"k", start_revision=later)
+            answer = watch.next()
+            assert answer.canceled and answer.compact_revision == 1021
+        assert locks.acquire(other, b"line", owner="new", ttl=600).handle.token == 1022 > later
+
+
 def test_alarms_about_space_stay_behind_and_those_about_damage_come_along(server, client, new_server, tmp_path):
     member = client.range(b"x").header.member_id
     client.put(b"k", b"v")

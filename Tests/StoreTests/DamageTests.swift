@@ -18,7 +18,9 @@ import Vocabulary
             }
             try victim.copy { bytes in
                 for flip in flips { bytes[flip.at] ^= 1 << UInt8(flip.bit) }
-            } of: { $0 == name }
+            } of: {
+                $0 == name
+            }
             let outcome = try victim.read(
                 "flips in \(name) at \(flips)", background: round % 3 == 0, writes: round % 4 == 1)
             counts[outcome, default: 0] += 1
@@ -30,7 +32,7 @@ import Vocabulary
     }
 
     /// `BERTH_FLIPS=n` for more of them.
-    private static let rounds = getenv("BERTH_FLIPS").flatMap { Int(String(cString: $0)) } ?? 250
+    private static let rounds = getenv("BERTH_FLIPS").flatMap { Int(String(cString: $0)) } ?? 100
 
     @Test(arguments: Seeds.all)
     func `a file cut short is refused, or lacks nothing`(seed: UInt64) throws {
@@ -39,9 +41,14 @@ import Vocabulary
             let name = round % 4 == 3 ? "pages.sum" : "data.mdb"
             let size = victim.size(name)
             let length = round < 8 ? [0, 1, 100, 4_096, 8_191, 8_192, size - 1, size / 2][round] : victim.random(size)
-            try victim.copy { $0.removeLast($0.count - min($0.count, length)) } of: { $0 == name }
+            try victim.copy {
+                $0.removeLast($0.count - min($0.count, length))
+            } of: {
+                $0 == name
+            }
             let before = try victim.fingerprint()
-            let outcome = try victim.read("\(name) cut to \(length) of \(size)", background: false, writes: round % 2 == 0)
+            let outcome = try victim.read(
+                "\(name) cut to \(length) of \(size)", background: false, writes: round % 2 == 0)
             if outcome == .refused { #expect(try victim.fingerprint() == before) }
             // All but what LMDB left unused at the end is needed.
             if length < size / 2 { #expect(outcome == .refused) }
@@ -66,11 +73,17 @@ import Vocabulary
                     guard first + 4_096 <= victim.older.count else { return }
                     bytes.replaceSubrange(first..<(first + 4_096), with: victim.older[first..<(first + 4_096)])
                 }
-            } of: { $0 == "data.mdb" }
+            } of: {
+                $0 == "data.mdb"
+            }
             _ = try victim.read("pages at \(first), \(second), kind \(round % 3)", background: false, writes: false)
         }
         // The whole file of an earlier time, under today's sums.
-        try victim.copy { $0 = victim.older } of: { $0 == "data.mdb" }
+        try victim.copy {
+            $0 = victim.older
+        } of: {
+            $0 == "data.mdb"
+        }
         #expect(try victim.read("an older file", background: false, writes: false) == .refused)
     }
 }

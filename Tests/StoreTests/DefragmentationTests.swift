@@ -145,7 +145,7 @@ import Vocabulary
     }
 
     /// LMDB alone would free none of these pages.
-    @Test(arguments: [(0, 0.7), (100, 0.65), (1_000, 0.8)])
+    @Test(arguments: [(0, 0.75), (100, 0.65), (1_000, 0.9)])
     func `every second key deleted frees pages with the compaction alone`(size: Int, left: Double) throws {
         var random = SeededGenerator(seed: 1)
         let folder = try TestFolder()

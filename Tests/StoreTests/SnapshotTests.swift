@@ -62,6 +62,41 @@ import Vocabulary
         store.close()
     }
 
+    @Test func `a bumped store goes on at a higher revision, and what was before counts as compacted`() throws {
+        let folder = try TestFolder()
+        let store = try Store.open(folder.configuration())
+        for revision: Int64 in 2...20 {
+            try store.writer.put("k\(revision % 3)".bytes, "v".bytes, at: Revision(revision))
+        }
+        try store.writer.delete("k1".bytes, at: Revision(21))
+        try store.writer.commitNext()
+        let file = try folder.write(try store.snapshotFile(), to: "f.snap")
+        store.close()
+        let directory = folder.path + "/copy"
+        #expect(throws: SnapshotError.bumpTooLarge(bump: .max, revision: Revision(21))) {
+            try SnapshotRestore.run(file: file, into: directory, bump: .max)
+        }
+        #expect(folder.entries("copy") == nil)
+        #expect(try SnapshotRestore.run(file: file, into: directory, bump: 1_000).revision == Revision(1_021))
+        let copy = try Store.open(folder.configuration { $0.directory = directory })
+        #expect(copy.publishedRevision == Revision(1_021))
+        #expect(copy.compactedRevision == Revision(1_021))
+        try copy.withSnapshot { (snapshot: Snapshot) throws in
+            #expect(try snapshot.keys(in: .all).map(\.record.modRevision) == [Revision(18), Revision(20)])
+            #expect(throws: StoreError.compacted(requested: Revision(21), compacted: Revision(1_021))) {
+                try snapshot.forEachChange(from: Revision(21), through: Revision(1_021)) { _ in .next }
+            }
+        }
+        let isCompacted = Latch()
+        copy.whenPhysicallyCompacted(through: Revision(1_021)) { isCompacted.open() }
+        isCompacted.wait()
+        #expect(try copy.storedRevisions() == [18, 20])
+        try copy.writer.put("new".bytes, [], at: Revision(1_022))
+        try copy.writer.commitNext()
+        #expect(copy.publishedRevision == Revision(1_022))
+        copy.close()
+    }
+
     @Test func `an empty store is copied and restored`() throws {
         let folder = try TestFolder()
         let store = try Store.open(folder.configuration())

@@ -66,6 +66,8 @@ final class Workload {
             model.put(key, value, .none, revision, 0)
         }
         model.applied = model.applied.next
+        published.set(model)
+        past[model.applied] = model
         try store.writer.commit(appliedIndex: model.applied, term: RaftTerm(1))
     }
 

@@ -32,6 +32,14 @@ REFUSALS = {
 }
 
 
+def says_not_done(code, text):
+    """Whether an error tells that the write was not made and will not be."""
+    if code in REFUSALS or "etcdserver: too many requests" in text:
+        return True
+    # A disk that is full or fails: the text tells a write that was not taken from one that was on its way.
+    return code == "UNAVAILABLE" and text.startswith("berth: ") and "may have been made or not" not in text
+
+
 @dataclasses.dataclass(slots=True, frozen=True)
 class Change:
     """One step of a write: a put, the deletion of a range (without `range_end`: of a key), or a lease's end."""
@@ -191,7 +199,9 @@ class History:
     def refuse(self, operation, code, text=""):
         operation.end = time.monotonic()
         operation.error = f"{code}: {text}"
-        operation.outcome = FAILED if code in REFUSALS else UNKNOWN
+        # A place may have been entered before the wait for it failed.
+        refused = operation.kind != "place" and says_not_done(code, text or "")
+        operation.outcome = FAILED if refused else UNKNOWN
 
     def told(self, revision, floor=0, what="an answer"):
         """A header's revision; `floor` is `self.floor` as it was before the call began."""

@@ -27,7 +27,7 @@ class Story:
         self.random = random.Random(self.seed)
         self.folder = rig.folder / f"story-{number}"
         self.folder.mkdir()
-        self.server = Server(self.folder / "data", log_level="notice", **rig.flags)
+        self.server = Server(self.folder / "data", log_level="notice", **self.draw_flags())
         rig.on_exit(self.server.kill)
         self.history = History(self.seed)
         self.workload = Workload(self.history, self.seed, writers=3, lockers=2, recipes=1)
@@ -35,7 +35,14 @@ class Story:
         self.start_took = 0.1
         self.address = address  # Where clients connect, when that is not the server itself.
 
+    def draw_flags(self):
+        """Frequent flushes and checkpoints, so that kills meet them."""
+        interval = self.random.choice(["150ms", "400ms", "1s", "5s"])
+        count = self.random.choice([200, 1000, 5000])
+        return self.rig.flags(flush_interval=interval, snapshot_count=count)
+
     def start(self):
+        self.server.options = self.draw_flags()
         began = time.monotonic()
         self.server.start()
         self.start_took = time.monotonic() - began
@@ -96,11 +103,12 @@ def modified(path):
 
 
 def run(rig, rounds):
-    story, number = None, 0
+    story, number, stories = None, 0, []
     for round in range(1, rounds + 1):
         if story is None:
             number += 1
             story = Story(rig, number)
+            stories.append(story)
             story.start()
         before = len(story.history.operations)
         moment = rig.random.choices(list(MOMENTS), MOMENTS.values())[0]
@@ -125,7 +133,14 @@ def run(rig, rounds):
             else:
                 shutil.rmtree(story.folder)
             story = None
-    return story
+    operations = [operation for story in stories for operation in story.history.operations]
+    unknown = [operation for operation in operations if operation.outcome == "unknown"]
+    rig.say(
+        f"rig-kill: {sum(operation.outcome == 'acknowledged' for operation in operations)} writes acknowledged,"
+        f" {len(unknown)} unknown of which {sum(operation.found > 0 for operation in unknown)} were there;"
+        f" {sum(place.token > 0 for story in stories for place in story.history.places)} locks held;"
+        f" {sum(watcher.count for story in stories for watcher in story.workload.watchers)} revisions watched"
+    )
 
 
 def main():
@@ -135,8 +150,6 @@ def main():
     )
     arguments = options.parse_args()
     with rigs.Rig("rig-kill", arguments) as rig:
-        # Flushes every second, where the server can be told so: kills meet more of them.
-        rig.flags = {}
         if arguments.planted:
             from . import planted
 

@@ -185,6 +185,28 @@ class Ledger:
                 kept.add(revisions[0])
         self.stored = {place: known for place, known in self.stored.items() if place[0] > compacted or place in kept}
 
+    def copy(self, revision):
+        """A ledger of its own of what was up to `revision`, compacted there."""
+        other = Ledger()
+        kvs = [(key, place, kv) for key in self.versions for place, kv in self._version_at(key, revision)]
+        for key, place, kv in kvs:
+            other.versions[key] = ([place], [kv])
+            if kv is not None:
+                other.live[key] = kv
+                if kv.lease:
+                    other.attached.setdefault(kv.lease, set()).add(key)
+                    if lock := lock_of(key, kv.lease):
+                        other.lines.setdefault(lock, {})[key] = kv.create_revision
+        other.compacted = revision
+        other.last = max(1, revision)
+        other.stored = dict(self.stored)
+        return other
+
+    def _version_at(self, key, revision):
+        revisions, values = self.versions[key]
+        place = bisect.bisect_left(revisions, (revision + 1, 0)) - 1
+        return [(revisions[place], values[place])] if place >= 0 else []
+
     def holder_at(self, lock, revision):
         """The key-value of the head of a line as of `revision`, or None."""
         prefix = lock + b"/"

@@ -221,7 +221,9 @@ class OpenGuard:
                 if place.holds and place.protected and proxy.once(0.7):
                     compare = pb.Compare(target=pb.Compare.CREATE, key=place.key, create_revision=place.token)
                     answer = forward_txn(proxy, compare, request)
-                    return pb.PutResponse(header=answer.header)
+                    if answer.succeeded:
+                        return pb.PutResponse(header=answer.header)
+                    proxy.planted = 0  # The holder left in this moment: no breach.
         return forward(request)
 
 

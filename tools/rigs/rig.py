@@ -6,9 +6,11 @@ import pathlib
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 from harness.paths import ROOT
 
@@ -33,6 +35,8 @@ class Rig:
         if not os.access(binary, os.X_OK):
             sys.exit(f"{name}: no server at {binary}; build it or give --berth")
         os.environ["BERTH_BIN"] = str(binary)
+        shown = subprocess.run([binary, "serve", "--help"], capture_output=True, text=True, timeout=60)
+        self.help = shown.stdout
         self.keep = options.keep
         self.passed = self.failed = 0
         self.started = time.monotonic()
@@ -58,9 +62,14 @@ class Rig:
         if not self.kept:
             shutil.rmtree(self.folder, ignore_errors=True)
         if kind is not None and issubclass(kind, Exception):
+            traceback.print_exception(error)
             self.fail(f"the rig itself broke: {kind.__name__}: {error}")
-            return False
+            return True
         return False
+
+    def flags(self, **wanted):
+        """Those of the server's options that this server has, so that older ones can be tested too."""
+        return {name: value for name, value in wanted.items() if f"--{name.replace('_', '-')} " in self.help}
 
     def on_exit(self, cleanup):
         self.cleanups.append(cleanup)
@@ -97,13 +106,3 @@ class Rig:
 def free_space(path):
     status = os.statvfs(path)
     return status.f_bavail * status.f_frsize
-
-
-def server_flags(*wanted):
-    """Those of the flags that this server has, so that rigs can drive older ones too."""
-    import subprocess
-
-    text = subprocess.run(
-        [os.environ["BERTH_BIN"], "serve", "--help"], capture_output=True, text=True, timeout=60
-    ).stdout
-    return {flag for flag in wanted if f"--{flag} " in text}

@@ -11,10 +11,11 @@ import random
 from harness.api import pb
 
 from .history import ACKNOWLEDGED, DELETE, FAILED, PUT, describe
-from .ledger import Attribution, Ledger, in_range, show
+from .ledger import Attribution, Ledger, decode, in_range, show
 
 REPLAY_WITHIN = 60.0  # Seconds without a further event; a backstop.
 PAGE = 2000
+AFTERWARDS = b"after/"  # Keys that a rig writes itself, once a server has come back.
 
 
 class Problems:
@@ -105,7 +106,8 @@ class Recovery:
         self.checked_places = 0
         self.compacted = 0
 
-    def check(self, client, workload=None):
+    def check(self, client, workload=None, restarted=True):
+        """`restarted`: the server began anew since the last check, so what is not there now will never be."""
         problems = Problems()
         history, ledger = self.history, self.ledger
         for text in history.problems:
@@ -143,8 +145,9 @@ class Recovery:
         for operation in operations:
             if operation.kind == "place":
                 continue  # It may be asked for again.
-            operation.gone = not operation.found and operation.outcome != ACKNOWLEDGED
-            operation.changes = operation.otherwise = operation.compares = ()
+            operation.gone = restarted and not operation.found and operation.outcome != ACKNOWLEDGED
+            if restarted or operation.found:
+                operation.changes = operation.otherwise = operation.compares = ()
         return problems
 
     def take_in(self, client, revision, problems):
@@ -370,36 +373,43 @@ def complete_ledger(history):
     return recovery.ledger, problems
 
 
-def check_image(client, history, ledger, instant, draw=random):
+def check_image(client, history, ledger, instant, draw=random, missing=0, raising=False):
     """A server on a folder as it might be after a crash at `instant` of the recording `history`, whose whole history
-    is `ledger` (see `complete_ledger`)."""
+    is `ledger` (see `complete_ledger`). The last `missing` revisions that had been told may be missing. `raising`: history that cannot be read, with nothing
+    wrong before, raises HistoryUnreadable."""
     problems = Problems()
     past = history.until(instant)
+    floor = past.floor - missing
     revision = client.revision()
-    if revision < past.floor:
+    if revision < floor:
         problems(f"the store is at revision {revision}, but {past.floor} had been told")
-    # Places of lockers may have run out since the image was started.
     compacted = compacted_revision(client)
+    if compacted < ledger.compacted:
+        problems(f"compacted at revision {compacted}, expected {ledger.compacted}")
     begun = {operation.id for operation in past.operations}
-    image = Ledger()
-    image.compacted = compacted
+    # Places of lockers may run out once the image has been started.
     leaving = {place.key for place in past.places}
+    image = ledger.copy(compacted)
     try:
-        for main in range(2, min(compacted, ledger.last) + 1):
-            image.append(main, ledger.revisions[main], problems)
         for main, events in replay(client, compacted + 1, revision):
             if ledger.revisions.get(main) != events:
-                only_places = all(kind == DELETE and pb.KeyValue.FromString(e).key in leaving for kind, e in events)
-                if main <= past.floor or not only_places:
+                later = all(
+                    (kind == DELETE and kv.key in leaving) or kv.key.startswith(AFTERWARDS)
+                    for kind, kv in decode(events)
+                )
+                if main <= floor or not later:
                     problems(f"revision {main} has other content than was written")
             elif (author := ledger.authors.get(main)) and author.id not in begun:
                 problems(f"revision {main} holds what had not been asked for yet: {describe(author)}")
             image.append(main, events, problems)
     except HistoryUnreadable as error:
+        if raising and not problems:
+            raise
         problems(str(error))
         return problems
     check_state(client, image, revision, draw, problems)
-    book = LeaseBook()
-    book.add(past.operations, past.places)
-    book.check(client, image, problems)
+    if revision >= past.floor and not missing:
+        book = LeaseBook()
+        book.add(past.operations, past.places)
+        book.check(client, image, problems)
     return problems

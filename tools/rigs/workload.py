@@ -4,6 +4,7 @@
 or `stop` is called; a lost answer is recorded as unknown.
 """
 
+import collections
 import random
 import threading
 import time
@@ -14,10 +15,11 @@ from harness.api import berth, pb, prefix_end
 from harness.client import Client
 from harness.locks import acquire_request
 
-from .history import Change, Compare, REFUSALS
+from .history import REFUSALS, Change, Compare, describe
 
 KEYS = 300
 ANSWER_WITHIN = 60.0  # Seconds; a backstop, as a server that lives answers far sooner.
+SIZES = [0, 8, 8, 40, 40, 40, 200, 200, 1000, 5000]  # Of values, in bytes; a few are larger still.
 LOCKS = [b"lock/a", b"lock/b", b"lock/c"]
 FILLER = random.Random(7).randbytes(1 << 18)
 
@@ -37,19 +39,27 @@ class Actor:
     def live(self, client):
         """Acts until the life ends."""
         self.client = client
-        try:
-            while not self.workload.stopping.is_set():
+        while not self.workload.stopping.is_set():
+            try:
                 self.act()
-        except LifeEnded:
-            pass
-        except grpc.RpcError as error:
-            if error.code().name in REFUSALS:
-                self.history.problem(f"{self.name}: unexpected refusal {error.code().name}: {error.details()}")
-        except ValueError as error:  # gRPC's word for a call on a channel that was closed.
-            if "closed channel" not in str(error):
+            except LifeEnded:
+                pass
+            except grpc.RpcError as error:
+                self.workload.unrecorded_failure(self, error)
+                if error.code().name in REFUSALS and not self.workload.patient:
+                    self.history.problem(f"{self.name}: unexpected refusal {error.code().name}: {error.details()}")
+            except ValueError as error:  # gRPC's word for a call on a channel that was closed.
+                if "closed channel" not in str(error):
+                    self.history.problem(f"{self.name}: {error!r}")
+                return
+            except Exception as error:  # A mistake of the rig's own must not pass for silence.
                 self.history.problem(f"{self.name}: {error!r}")
-        except Exception as error:  # A mistake of the rig's own must not pass for silence.
-            self.history.problem(f"{self.name}: {error!r}")
+                return
+            else:
+                continue
+            if not self.workload.patient:
+                return
+            self.workload.pause()
 
     def call(self, operation, send):
         """Sends a write. Returns its answer, or None when it was refused; the caller acknowledges."""
@@ -59,6 +69,7 @@ class Actor:
             self.history.refuse(operation, error.code().name, error.details())
             self.workload.failed(operation, error)
             if error.code().name in REFUSALS or self.workload.patient:
+                self.workload.pause()
                 return None
             raise LifeEnded from None
         except ValueError:
@@ -66,7 +77,7 @@ class Actor:
             raise LifeEnded from None
 
     def value(self, id):
-        size = self.random.choice([0, 8, 8, 40, 40, 40, 200, 200, 1000, 5000])
+        size = self.random.choice(self.workload.sizes)
         if self.random.random() < 0.003:
             size = self.random.choice([70_000, 200_000])
         start = self.random.randrange(len(FILLER) - size)
@@ -88,7 +99,6 @@ class Writer(Actor):
             "grant": 2, "revoke": 1, "trespass": 2,
         }  # fmt: skip
         kind = self.random.choices(list(kinds), kinds.values())[0]
-        self.workload.pace()
         getattr(self, kind)()
 
     def key(self):
@@ -99,7 +109,7 @@ class Writer(Actor):
     def write(self, kind, request, send, changed, **fields):
         """One recorded write; `changed` tells from the answer whether keys changed."""
         operation = self.history.begin(self.name, kind, **fields)
-        answer = self.call(operation, lambda: send(request, timeout=ANSWER_WITHIN))
+        answer = self.call(operation, lambda: send(request, timeout=self.workload.answer_within))
         if answer is not None:
             succeeded = getattr(answer, "succeeded", True)
             self.history.acknowledge(
@@ -176,7 +186,7 @@ class Writer(Actor):
     def read(self):
         key = self.key()
         floor = self.history.floor
-        answer = self.workload.read(lambda: self.client.range(key, timeout=ANSWER_WITHIN))
+        answer = self.client.range(key, timeout=self.workload.answer_within)
         self.history.told(answer.header.revision, floor, f"a read of {self.name}")
         self.last_read = (key, answer.kvs[0] if answer.kvs else None)
         for kv in answer.kvs:
@@ -271,7 +281,6 @@ class Locker(Actor):
                 self.place = None  # Its lease ran out while nobody was connected. Start over.
                 self.operation.outcome = "unknown"
                 return
-            self.workload.pause()
             raise LifeEnded from None
         if not answer.acquired:
             self.operation.outcome = "unknown"
@@ -304,7 +313,7 @@ class Locker(Actor):
             self.name, "txn", id=id, compares=compares, changes=changes, fenced=place.token
         )
         request = pb.TxnRequest(compare=map(wire_compare, compares), success=map(wire_change, changes))
-        answer = self.call(operation, lambda: self.client.kv.Txn(request, timeout=ANSWER_WITHIN))
+        answer = self.call(operation, lambda: self.client.kv.Txn(request, timeout=self.workload.answer_within))
         if answer is not None:
             self.history.acknowledge(
                 operation, answer.header.revision, changed=answer.succeeded, succeeded=answer.succeeded
@@ -320,7 +329,7 @@ class Locker(Actor):
         place.may_leave = True
         request = berth.ReleaseRequest(key=place.key, token=place.token)
         # The deletion is allowed by `may_leave`; whether it came is not of interest.
-        self.client.locks.Release(request, timeout=ANSWER_WITHIN)
+        self.client.locks.Release(request, timeout=self.workload.answer_within)
 
 
 class RecipeLocker(Locker):
@@ -331,7 +340,7 @@ class RecipeLocker(Locker):
     def enter(self):
         place = self.place
         try:
-            self.client.grant(place.ttl, id=place.lease, timeout=ANSWER_WITHIN)
+            self.client.grant(place.ttl, id=place.lease, timeout=self.workload.answer_within)
         except grpc.RpcError as error:
             if error.code().name not in ("FAILED_PRECONDITION", "ALREADY_EXISTS"):  # Granted in an earlier life.
                 raise
@@ -340,7 +349,7 @@ class RecipeLocker(Locker):
             success=[wire_change(self.operation.changes[0])],
             failure=[pb.RequestOp(request_range=pb.RangeRequest(key=place.key))],
         )
-        answer = self.client.kv.Txn(txn, timeout=ANSWER_WITHIN)
+        answer = self.client.kv.Txn(txn, timeout=self.workload.answer_within)
         if answer.succeeded:
             token = answer.header.revision
         else:
@@ -380,10 +389,25 @@ class RecipeLocker(Locker):
         place.held_until = min(place.held_until, time.monotonic())
         place.may_leave = True
         try:
-            self.client.revoke(place.lease, timeout=ANSWER_WITHIN)
+            self.client.revoke(place.lease, timeout=self.workload.answer_within)
         except grpc.RpcError as error:
             if error.code().name != "NOT_FOUND":  # Revoked in an earlier life, without an answer.
                 raise
+
+
+class Filler(Actor):
+    """Makes the log grow and nothing else: transactions with a large value whose compare never holds."""
+
+    def act(self):
+        compares = (Compare("create", b"filler", 1 << 60),)
+        changes = (Change("put", b"filler", FILLER * 2),)
+        request = pb.TxnRequest(compare=map(wire_compare, compares), success=map(wire_change, changes))
+        operation = self.history.begin(self.name, "txn", compares=compares, changes=changes)
+        answer = self.call(operation, lambda: self.client.kv.Txn(request, timeout=self.workload.answer_within))
+        if answer is not None:
+            self.history.acknowledge(
+                operation, answer.header.revision, changed=answer.succeeded, succeeded=answer.succeeded
+            )
 
 
 class Watcher(Actor):
@@ -395,6 +419,7 @@ class Watcher(Actor):
         self.everything = range_end == b"\0"
         self.next_revision = 1
         self.received = []  # (revision, events) since the last check.
+        self.count = 0  # Of revisions received.
         self.lock = threading.Lock()
 
     def act(self):
@@ -406,6 +431,8 @@ class Watcher(Actor):
                 except TimeoutError:
                     continue
                 except Exception:
+                    if not self.workload.stopping.is_set():
+                        self.workload.watches_broken += 1
                     raise LifeEnded from None
                 if answer.canceled:
                     self.history.problem(
@@ -427,6 +454,7 @@ class Watcher(Actor):
             events = tuple(events)
             with self.lock:
                 self.received.append((revision, events))
+                self.count += 1
                 self.next_revision = max(self.next_revision, revision + 1)
             if self.everything:
                 self.history.see(revision, events)
@@ -448,7 +476,7 @@ class Compactor:
         operation = history.begin("compactor", "compact", target=target)
         with Client(address) as client:
             try:
-                answer = client.compact(target, timeout=ANSWER_WITHIN)
+                answer = client.compact(target, timeout=self.workload.answer_within)
                 history.acknowledge(operation, answer.header.revision, changed=False)
             except grpc.RpcError as error:
                 history.refuse(operation, error.code().name, error.details())
@@ -457,12 +485,16 @@ class Compactor:
 class Workload:
     """A fixed cast of actors. `patient`: a life goes on when a write fails for a reason of the server's own."""
 
-    def __init__(self, history, seed, writers=4, lockers=2, recipes=1, patient=False, on_failure=None, rate=None):
+    def __init__(
+        self, history, seed, writers=4, lockers=2, recipes=1, patient=False, sizes=SIZES, answer_within=ANSWER_WITHIN
+    ):
         self.history = history
         self.seed = seed
         self.patient = patient
-        self.on_failure = on_failure
-        self.rate = rate
+        self.sizes = sizes
+        self.answer_within = answer_within
+        self.failures = collections.Counter()  # (code, text) → how often a write failed so.
+        self.watches_broken = 0
         self.stopping = threading.Event()
         self.watchers = [
             Watcher(self, "watcher of everything"),
@@ -472,23 +504,34 @@ class Workload:
         self.writers = [Writer(self, f"writer {n}", n) for n in range(writers)]
         self.lockers = [Locker(self, f"locker {n}", n) for n in range(lockers)]
         self.lockers += [RecipeLocker(self, f"recipe {n}", 100 + n) for n in range(recipes)]
+        self.filler = Filler(self, "filler")
         self.threads = []
         self.clients = []
 
-    @property
-    def actors(self):
-        return [*self.watchers, *self.writers, *self.lockers]
+    def actors(self, filling):
+        return [*self.watchers, *self.writers, *self.lockers, *([self.filler] if filling else [])]
 
-    def start(self, address):
-        """Begins a life."""
+    def fill(self):
+        """Adds the filler to a life that began without it."""
+        if self.filling:
+            return
+        self.filling = True
+        self.launch(self.filler)
+
+    def launch(self, actor):
+        client = Client(self.address)
+        thread = threading.Thread(target=actor.live, args=(client,), name=actor.name, daemon=True)
+        self.clients.append(client)
+        self.threads.append(thread)
+        thread.start()
+
+    def start(self, address, filling=False):
+        """Begins a life; `filling` makes the log grow fast."""
         assert not self.threads
         self.stopping.clear()
-        for actor in self.actors:
-            client = Client(address)
-            thread = threading.Thread(target=actor.live, args=(client,), name=actor.name, daemon=True)
-            self.clients.append(client)
-            self.threads.append(thread)
-            thread.start()
+        self.address, self.filling = address, filling
+        for actor in self.actors(filling):
+            self.launch(actor)
 
     def stop(self, within=90):
         """Ends a life, if the server's death has not done so yet, and waits for every actor."""
@@ -504,19 +547,27 @@ class Workload:
                 self.history.problem(f"{thread.name} did not come to an end within {within} s")
         self.threads, self.clients = [], []
 
-    # Hooks for actors
+    # For actors
 
     def failed(self, operation, error):
-        if self.on_failure:
-            self.on_failure(operation, error)
+        """A write failed; `operation` ended just now."""
+        took = operation.end - operation.begin
+        self.count_failure(error)
+        if error.code().name == "DEADLINE_EXCEEDED" and operation.kind != "place":
+            self.history.problem(f"no answer within {took:.1f} s: {describe(operation)}")
 
-    def read(self, send):
-        return send()
+    def count_failure(self, error):
+        """Refusals that are an answer to the request itself (a guard, a lease that is gone) do not count."""
+        code = error.code().name
+        if not self.stopping.is_set() and code not in ("FAILED_PRECONDITION", "NOT_FOUND"):
+            self.failures[code, error.details()] += 1
 
-    def pace(self):
-        if self.rate:
-            time.sleep(self.rate)
+    def unrecorded_failure(self, actor, error):
+        self.count_failure(error)
+        if error.code().name == "DEADLINE_EXCEEDED":
+            self.history.problem(f"no answer to {actor.name} within {self.answer_within} s")
 
     def pause(self):
+        """After a failure, so that a server in trouble is not asked without end."""
         if self.patient:
-            self.stopping.wait(0.05)
+            self.stopping.wait(0.02)

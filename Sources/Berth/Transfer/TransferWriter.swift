@@ -30,6 +30,7 @@ struct TransferWriter: Sendable {
             return try await write(second, precondition)
         }
         guard !Self.succeeded(answer) else { return }
+        // Nothing was written either way; the answer only says which key it was.
         let outcome = (try? Etcdserverpb_TxnResponse(serializedBytes: answer)).map { TxnOutcome($0) }
         throw .keyAppeared(outcome?.values.compactMap { $0 }.first?.key ?? batch.key(0))
     }

@@ -23,7 +23,7 @@ struct CheckCommand: ParsableCommand {
         let check: FolderCheck
         do throws(ServerStartError) {
             check = try FolderCheck(directory: directory) { stage, done, total in
-                bar.show("checking \(stage)", UInt64(done), of: UInt64(total), bytes: 0)
+                bar.show("checking \(stage)", UInt64(done), of: UInt64(total))
             }
         } catch {
             bar.clear()
@@ -55,12 +55,12 @@ extension FolderCheck {
     /// What was read, for people.
     fileprivate var numbers: [(name: String, text: String)] {
         var rows = [
-            ("cluster", store.identity.map { String($0.clusterID, radix: 16) } ?? "not known"),
-            ("revision", "\(store.currentRevision)"), ("compacted revision", "\(store.compactedRevision)"),
-            ("keys", "\(store.keys)"), ("changes", "\(store.revisions)"), ("leases", "\(store.leases)"),
-            ("keys on leases", "\(store.attachments)"),
-            ("pages in use", "\(store.usedPages) (\(store.verifiedPages) held against their checksum)"),
-            ("applied log entry", "\(store.appliedIndex)"),
+            ("cluster", base.clusterID.map { String($0, radix: 16) } ?? "not known"),
+            ("revision", "\(base.revision)"), ("compacted revision", "\(base.compactedRevision)"),
+            ("keys", "\(base.keys)"), ("changes", "\(base.changes)"), ("leases", "\(base.leases)"),
+            ("keys on leases", "\(base.attachments)"),
+            ("pages in use", "\(base.usedPages) (\(base.verifiedPages) held against their checksum)"),
+            ("applied log entry", "\(base.appliedIndex)"),
         ]
         if let log {
             rows.append(("log", log.entries == 0 ? "empty" : "\(log.firstIndex) to \(log.lastIndex)"))
@@ -74,18 +74,18 @@ extension FolderCheck {
 
     fileprivate var json: JSON {
         var fields: [JSON.Field] = [
-            .init("cluster", store.identity.map { String($0.clusterID, radix: 16) } ?? ""),
-            .init("revision", store.currentRevision.value), .init("compacted_revision", store.compactedRevision.value),
-            .init("keys", Int64(store.keys)), .init("changes", Int64(store.revisions)),
-            .init("leases", Int64(store.leases)), .init("keys_on_leases", Int64(store.attachments)),
-            .init("used_pages", Int64(store.usedPages)), .init("free_pages", Int64(store.freePages)),
-            .init("verified_pages", Int64(store.verifiedPages)),
-            .init("applied_index", Int64(store.appliedIndex.value)),
+            .init("cluster", base.clusterID.map { String($0, radix: 16) } ?? ""),
+            .init("revision", base.revision), .init("compacted_revision", base.compactedRevision),
+            .init("keys", base.keys), .init("changes", base.changes),
+            .init("leases", base.leases), .init("keys_on_leases", base.attachments),
+            .init("used_pages", base.usedPages), .init("free_pages", base.freePages),
+            .init("verified_pages", base.verifiedPages),
+            .init("applied_index", base.appliedIndex),
         ]
         if let log {
             fields += [
-                .init("log_first_index", Int64(log.firstIndex)), .init("log_last_index", Int64(log.lastIndex)),
-                .init("log_checkpoint_index", Int64(log.checkpointIndex)), .init("log_torn_bytes", Int64(log.tornBytes)),
+                .init("log_first_index", log.firstIndex), .init("log_last_index", log.lastIndex),
+                .init("log_checkpoint_index", log.checkpointIndex), .init("log_torn_bytes", log.tornBytes),
             ]
         }
         fields.append(

@@ -19,7 +19,7 @@ struct TransferShow {
 
     func run(_ transfer: Transfer) async throws {
         let start = ContinuousClock.now
-        let progress = ProgressLine(isWanted: writeOut == .simple)
+        let progress = TransferProgressLine(isWanted: writeOut == .simple)
         let report: TransferReport
         do {
             report = try await transfer.run { progress.tell($0) }
@@ -40,7 +40,7 @@ struct TransferShow {
     }
 
     func survey(_ transfer: Transfer) async throws {
-        let progress = ProgressLine(isWanted: writeOut == .simple)
+        let progress = TransferProgressLine(isWanted: writeOut == .simple)
         let survey: TransferSurvey
         do {
             survey = try await transfer.survey { progress.tell($0) }
@@ -57,7 +57,7 @@ struct TransferShow {
 }
 
 /// Progress on standard error: on a terminal one line drawn over itself, else a line every few seconds.
-final class ProgressLine: Sendable {
+final class TransferProgressLine: Sendable {
     private struct State {
         var stage = TransferProgress.Stage.looking
         var stageStart = ContinuousClock.now
@@ -87,10 +87,10 @@ final class ProgressLine: Sendable {
             state.lastDrawn = now
             if isTerminal {
                 let bar = TransferText.bar(progress, elapsed: now - state.stageStart, width: Self.columns)
-                Self.write("\r\u{1b}[K" + bar)
+                ProgressLine.write("\r\u{1b}[K" + bar)
                 state.isDrawn = true
             } else {
-                Self.write(TransferText.line(progress) + "\n")
+                ProgressLine.write(TransferText.line(progress) + "\n")
             }
         }
     }
@@ -101,12 +101,7 @@ final class ProgressLine: Sendable {
             defer { state.isDrawn = false }
             return state.isDrawn
         }
-        if wasDrawn { Self.write("\r\u{1b}[K") }
-    }
-
-    private static func write(_ text: String) {
-        var text = text
-        text.withUTF8 { _ = Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
+        if wasDrawn { ProgressLine.write("\r\u{1b}[K") }
     }
 
     private static var columns: Int {

@@ -9,6 +9,9 @@ struct SnapshotRestore: ParsableCommand {
         discussion: """
             The folder must not exist, or be empty. It holds everything that is in the file, under a new cluster id: a \
             server that is started on it is a new cluster of one member. Nothing is left behind when the file is damaged.
+
+            Revisions, and fencing tokens with them, that were given out after the file was made would be given out again: \
+            --bump-revision leaves them out.
             """)
 
     @Argument(help: "The file.", completion: .file())
@@ -17,11 +20,18 @@ struct SnapshotRestore: ParsableCommand {
     @Option(help: ArgumentHelp("The data folder to make.", valueName: "dir"), completion: .directory)
     var dataDir: String
 
+    @Option(
+        help: ArgumentHelp(
+            "Add this to the revision, and compact to the sum: more than was written since the file was made.",
+            valueName: "number"))
+    var bumpRevision: Int64 = 0
+
     @Option(name: [.customShort("w"), .customLong("write-out")], help: "How to write the answer.")
     var writeOut = WriteOut.simple
 
     func validate() throws {
         if dataDir.isEmpty { throw ValidationError("--data-dir is empty; name the folder to make") }
+        if bumpRevision < 0 { throw ValidationError("--bump-revision is negative; revisions only grow") }
     }
 
     func run() throws {
@@ -29,7 +39,7 @@ struct SnapshotRestore: ParsableCommand {
         var bar = ProgressLine(isShown: writeOut == .simple)
         let restored: SnapshotFile.Restored
         do throws(SnapshotFile.Failure) {
-            restored = try SnapshotFile.restore(file, into: dataDir) { read, size in
+            restored = try SnapshotFile.restore(file, into: dataDir, bump: bumpRevision) { read, size in
                 bar.show("restoring", UInt64(read), of: UInt64(size), bytes: read)
             }
         } catch {
@@ -43,7 +53,9 @@ struct SnapshotRestore: ParsableCommand {
         switch writeOut {
         case .simple:
             Output.line(
-                "restored revision \(restored.snapshot.revision) (\(restored.snapshot.keys) keys) into \(dataDir): "
+                "restored revision \(restored.snapshot.revision)"
+                    + (restored.revision > restored.snapshot.revision ? " as \(restored.revision)" : "")
+                    + " (\(restored.snapshot.keys) keys) into \(dataDir): "
                     + "hash \(restored.snapshot.hashText), new cluster \(cluster), \(DurationText.short(duration))")
             if restored.clearedAlarms > 0 {
                 Output.line("the alarm NOSPACE was left behind; it comes back if this server's quota is too small")
@@ -52,7 +64,7 @@ struct SnapshotRestore: ParsableCommand {
             Output.line(
                 .object([
                     .init("file", file), .init("data_dir", dataDir), .init("hash", restored.snapshot.hashText),
-                    .init("revision", restored.snapshot.revision), .init("keys", restored.snapshot.keys),
+                    .init("revision", restored.revision), .init("keys", restored.snapshot.keys),
                     .init("cluster", cluster), .init("member", member),
                     .init("cleared_alarms", restored.clearedAlarms), .init("duration_ms", milliseconds: duration),
                 ]))

@@ -42,6 +42,8 @@ public enum SnapshotFile {
         public var memberID: UInt64
         /// NOSPACE alarms that stayed behind.
         public var clearedAlarms: Int
+        /// The newest revision of the new store.
+        public var revision: Int64
     }
 
     /// Why a file cannot be used.
@@ -67,14 +69,19 @@ public enum SnapshotFile {
     /// members stays behind: the list of them, and alarms about the space of one. An alarm about damaged data comes along,
     /// as the data does.
     ///
+    /// - Parameters:
+    ///   - bump: added to the newest revision, so that revisions given out after the snapshot are not given out again; what
+    ///     is older than that is compacted then. Not negative.
+    ///   - progress: told the bytes read so far and the file's size, now and then.
     /// - Throws: why not; then nothing was made.
     public static func restore(
-        _ path: String, into directory: String, progress: (_ read: Int, _ size: Int) -> Void = { _, _ in }
+        _ path: String, into directory: String, bump: Int64 = 0,
+        progress: (_ read: Int, _ size: Int) -> Void = { _, _ in }
     ) throws(Failure) -> Restored {
         var cleared = 0
         do throws(SnapshotError) {
             let report = try SnapshotRestore.run(
-                file: path, into: directory,
+                file: path, into: directory, bump: bump,
                 keeps: { table, key in
                     switch table {
                     case .members: return false
@@ -87,7 +94,7 @@ public enum SnapshotFile {
                 }, progress: progress)
             return Restored(
                 snapshot: Description(report.snapshot), clusterID: report.identity.clusterID,
-                memberID: report.identity.memberID, clearedAlarms: cleared)
+                memberID: report.identity.memberID, clearedAlarms: cleared, revision: report.revision.value)
         } catch {
             throw Failure(description: "\(error)")
         }

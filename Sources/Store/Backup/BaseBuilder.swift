@@ -8,6 +8,7 @@ final class BaseBuilder {
     /// Bytes that one transaction takes, at most about: its pages are in memory.
     private static let transactionBytes = 32 << 20
 
+    /// Who the new store belongs to: random.
     let identity: MemberIdentity
     private let base: Environment
     private var transaction: OpaquePointer?
@@ -19,11 +20,13 @@ final class BaseBuilder {
     /// - Parameter fileBytes: size of the snapshot, from which the address space follows. Data takes at most a few times
     ///   as much in base as in the file.
     init(_ path: String, fileBytes: Int) throws(SnapshotError) {
+        var random = SystemRandomNumberGenerator()
+        identity = MemberIdentity(
+            clusterID: .random(in: 1 ... .max, using: &random), memberID: .random(in: 1 ... .max, using: &random))
         let mapSize = max(1 << 30, fileBytes * 16) / Environment.pageSize * Environment.pageSize
         do throws(StoreError) {
             base = try Environment(name: "base", kind: .base, path: path, mapSize: mapSize)
             do throws(StoreError) {
-                identity = try BaseContents.create(in: base, expected: nil)
                 try check(mdb_env_set_flags(base.pointer, UInt32(MDB_NOSYNC), 1), "mdb_env_set_flags")
             } catch {
                 base.close()
@@ -75,6 +78,9 @@ final class BaseBuilder {
         try storing { () throws(StoreError) in
             try index.write(to: base, step)
             let meta = MetaTable(transaction: try step(0), database: base.databases.meta)
+            try meta.set(.format, Layout.formatVersion)
+            try meta.set(.clusterID, identity.clusterID)
+            try meta.set(.memberID, identity.memberID)
             try meta.set(
                 BaseState(currentRevision: header.currentRevision, compactedRevision: header.compactedRevision))
             try meta.set(header.compaction)
@@ -126,6 +132,16 @@ final class BaseBuilder {
             try commit()
         }
         return count
+    }
+
+    /// Raises the newest revision, and compacts to it: whoever knows an earlier one learns that it is gone.
+    func bump(_ header: SnapshotHeader, to revision: Revision) throws(SnapshotError) {
+        guard revision > header.currentRevision else { return }
+        try storing { () throws(StoreError) in
+            let meta = MetaTable(transaction: try step(0), database: base.databases.meta)
+            try meta.set(BaseState(currentRevision: revision, compactedRevision: revision))
+            try commit()
+        }
     }
 
     /// Makes everything durable.

@@ -217,14 +217,14 @@ final class BaseWalk {
 }
 
 extension MetaTable {
-    func compactionProgress() throws(StoreError) -> CompactionProgress {
-        CompactionProgress(
+    func compactionProgress() throws(StoreError) -> CompactionPosition {
+        CompactionPosition(
             done: Revision(Int64(bitPattern: try number(.compactionDone) ?? 0)),
             main: Revision(Int64(bitPattern: try number(.compactionMain) ?? 0)),
             sub: UInt32(truncatingIfNeeded: try number(.compactionSub) ?? 0))
     }
 
-    func set(_ progress: CompactionProgress) throws(StoreError) {
+    func set(_ progress: CompactionPosition) throws(StoreError) {
         try set(.compactionDone, UInt64(bitPattern: progress.done.value))
         try set(.compactionMain, UInt64(bitPattern: progress.main.value))
         try set(.compactionSub, UInt64(progress.sub))

@@ -1,5 +1,6 @@
 import CLMDB
 import Glibc
+public import Vocabulary
 
 /// Why a snapshot file cannot be read, or not be restored. `description` is one line: what was found, what was expected
 /// and what to do.
@@ -20,6 +21,8 @@ public enum SnapshotError: Error, Hashable, Sendable {
     case notWritable(path: String, errno: Int32)
     /// What was built does not come to the hash that the snapshot names.
     case hashDiffers(path: String, expected: UInt32, found: UInt32)
+    /// The newest revision cannot be raised by so much.
+    case bumpTooLarge(bump: Int64, revision: Revision)
     /// Building the store failed.
     case store(StoreError)
 }
@@ -42,6 +45,8 @@ extension SnapshotError: CustomStringConvertible {
         case .hashDiffers(let path, let expected, let found):
             "what was restored from \(path) has hash \(String(found, radix: 16)), the file names "
                 + "\(String(expected, radix: 16)): the store it was taken from was damaged; use an older snapshot"
+        case .bumpTooLarge(let bump, let revision):
+            "revision \(revision) cannot be raised by \(bump): expected 0 to \(Int64.max / 2 - revision.value)"
         case .store(.lmdb(let code, let operation)) where code == ENOSPC || code == EDQUOT:
             "no room on disk to restore (\(operation)): free space and begin again"
         case .store(let error): error.description

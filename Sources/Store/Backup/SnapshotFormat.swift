@@ -51,7 +51,7 @@ public struct SnapshotHeader: Hashable, Sendable {
     /// Revisions below are refused. Zero when nothing was ever compacted.
     public var compactedRevision: Revision
     /// How far physical compaction had come. Zeros are always right: then its walk is made once more.
-    var compaction: CompactionProgress
+    var compaction: CompactionPosition
     /// When it was taken, in milliseconds since 1970 by the server's clock. For people to read.
     public var takenAtMilliseconds: Int64
 
@@ -75,7 +75,7 @@ public struct SnapshotHeader: Hashable, Sendable {
 }
 
 /// Where the removal of compacted revisions stands; what base's `meta` says of it.
-struct CompactionProgress: Hashable, Sendable {
+struct CompactionPosition: Hashable, Sendable {
     /// The last compaction whose removals are all done.
     var done = Revision.zero
     /// The next change the walk in progress looks at.
@@ -152,7 +152,7 @@ extension SnapshotHeader {
             layout: layout, identity: MemberIdentity(clusterID: cluster, memberID: member),
             appliedIndex: RaftIndex(index), appliedTerm: RaftTerm(term), currentRevision: Revision(current),
             compactedRevision: Revision(compacted),
-            compaction: CompactionProgress(done: Revision(done), main: Revision(main), sub: sub),
+            compaction: CompactionPosition(done: Revision(done), main: Revision(main), sub: sub),
             takenAtMilliseconds: takenAt)
     }
 }

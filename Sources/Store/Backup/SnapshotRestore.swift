@@ -16,17 +16,21 @@ public enum SnapshotRestore {
         public var identity: MemberIdentity
         /// Records that were left out.
         public var leftOut: Int
+        /// The newest revision of the new store.
+        public var revision: Revision
     }
 
     /// Restores `file` into `directory`, which must not exist or be empty. Blocks; runs on the calling thread.
     ///
     /// - Parameters:
+    ///   - bump: added to the newest revision, so that revisions given out after the snapshot are not given out again. The
+    ///     new store is compacted to its newest revision then. Not negative.
     ///   - keeps: whether a record goes along. Only what belongs to the old cluster should stay behind: the store's hash
     ///     is compared before records are left out.
     ///   - progress: told the bytes of the file read so far and its size, now and then.
     /// - Throws: why not; then the folder is as it was before.
     public static func run(
-        file: String, into directory: String, keeps: (RecordTable, [UInt8]) -> Bool = { _, _ in true },
+        file: String, into directory: String, bump: Int64 = 0, keeps: (RecordTable, [UInt8]) -> Bool = { _, _ in true },
         progress: (_ read: Int, _ size: Int) -> Void = { _, _ in }
     ) throws(SnapshotError) -> Report {
         // The file first: a folder is not made for one that is none.
@@ -48,14 +52,27 @@ public enum SnapshotRestore {
             try builder.finish(summary.header)
             try builder.compare(with: summary, file)
             let leftOut = try builder.leaveOut(keeps)
+            let revision = try summary.header.revision(bumpedBy: bump)
+            try builder.bump(summary.header, to: revision)
             try builder.sync()
             builder.close()
             try folder.finish()
-            return Report(snapshot: summary, identity: builder.identity, leftOut: leftOut)
+            return Report(snapshot: summary, identity: builder.identity, leftOut: leftOut, revision: revision)
         } catch {
             // Before the folder removes its files.
             builder.close()
             throw error
         }
+    }
+}
+
+extension SnapshotHeader {
+    fileprivate func revision(bumpedBy bump: Int64) throws(SnapshotError) -> Revision {
+        let (sum, overflows) = currentRevision.value.addingReportingOverflow(bump)
+        // Half of what there is must be left for the future.
+        guard bump >= 0, !overflows, sum <= .max / 2 else {
+            throw .bumpTooLarge(bump: bump, revision: currentRevision)
+        }
+        return Revision(sum)
     }
 }

@@ -173,7 +173,8 @@ struct StoredSums {
         isComplete = header.transactionID == newest.transactionID
         if header.transactionID > newest.transactionID {
             findings.add(
-                path, "it belongs to transaction \(header.transactionID), the newest of base is \(newest.transactionID)")
+                path, "it belongs to transaction \(header.transactionID), the newest of base is \(newest.transactionID)"
+            )
             return
         }
         if isComplete, header.metaChecksum != newest.checksum {

@@ -57,7 +57,9 @@ struct StructureCheck {
         report.verifiedPages = verified
         report.freePages = checkFree()
         let lost = total - seenCount
-        if lost > 0 { findings.add("base", "\(lost) pages are neither in use nor free, the first is page \(firstUnseen)") }
+        if lost > 0 {
+            findings.add("base", "\(lost) pages are neither in use nor free, the first is page \(firstUnseen)")
+        }
         progress(.init(stage: .pages, done: total, total: total))
     }
 
@@ -213,7 +215,9 @@ struct StructureCheck {
     }
 
     private var firstUnseen: UInt64 {
-        for (word, bits) in seen.enumerated() where bits != .max { return UInt64(word * 64 + (~bits).trailingZeroBitCount) }
+        for (word, bits) in seen.enumerated() where bits != .max {
+            return UInt64(word * 64 + (~bits).trailingZeroBitCount)
+        }
         return meta.lastPage + 1
     }
 

@@ -35,7 +35,7 @@ extension BasePages {
         case .branch:
             for index in 0..<page.count { try take(try page.node(index).child, depth + 1) }
         case .leaf:
-            for index in 0..<page.count {
+            for index in 0..<page.count where try page.leadsOn(index) {
                 switch try page.node(index).value(number) {
                 case .here, .pageInside: break
                 case .run(let run): try takeRun(run)

@@ -258,7 +258,8 @@ extension BasePages {
         if newest != transactionID {
             guard newest == transactionID + 1 else {
                 throw .corrupt(
-                    place: file.path, detail: "transaction \(newest) follows \(transactionID): another process wrote it")
+                    place: file.path, detail: "transaction \(newest) follows \(transactionID): another process wrote it"
+                )
             }
             try update(metas)
             transactionID = newest

@@ -58,7 +58,8 @@ struct MetaPages {
     init(_ file: PageFile) throws(StoreError) {
         try file.refresh()
         guard file.pageCount >= 2 else {
-            throw .corrupt(place: file.path, detail: "the file has \(file.pageCount) whole pages, at least 2 are needed")
+            throw .corrupt(
+                place: file.path, detail: "the file has \(file.pageCount) whole pages, at least 2 are needed")
         }
         let first = try MetaPage(0, try file.bytes(0), place: file.path)
         let second = try MetaPage(1, try file.bytes(1), place: file.path)

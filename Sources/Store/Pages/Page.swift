@@ -115,6 +115,15 @@ struct Page {
             key: key, child: 0, flags: flags, size: size, data: UnsafeRawBufferPointer(rebasing: bytes[keyEnd..<end]))
     }
 
+    /// Whether a leaf's node leads to other pages; quicker than to read it as a whole.
+    func leadsOn(_ index: Int) throws(StoreError) -> Bool {
+        let start = Int(bytes.number(Self.headerSize + 2 * index, UInt16.self))
+        guard start + Self.nodeHeaderSize <= bytes.count else {
+            throw PageFile.damage(number, "node \(index) begins at \(start)")
+        }
+        return bytes.number(start + 4, UInt16.self) & (Node.isLarge | Node.isTree) != 0
+    }
+
     /// A key in the node's or packed place.
     func key(_ index: Int) throws(StoreError) -> UnsafeRawBufferPointer {
         kind == .packedLeaf ? packedKey(index) : try node(index).key

@@ -21,8 +21,9 @@ def describe(path):
     return json.loads(Berth("unused")("snapshot", "status", path, "-w", "json").stdout)
 
 
-def restore(path, data_dir):
-    return json.loads(Berth("unused")("snapshot", "restore", path, "--data-dir", data_dir, "-w", "json").stdout)
+def restore(path, data_dir, *options):
+    command = ["snapshot", "restore", path, "--data-dir", data_dir, "-w", "json", *options]
+    return json.loads(Berth("unused")(*command).stdout)
 
 
 def hashes(client):
