@@ -60,7 +60,8 @@ class Load(Workload):
         try:
             client.maintenance.Defragment(pb.DefragmentRequest(), timeout=60)
         except grpc.RpcError as error:
-            self.history.problem(f"Defragment: {error.code().name}: {error.details()}")
+            if error.code() != grpc.StatusCode.UNIMPLEMENTED:
+                self.history.problem(f"Defragment: {error.code().name}: {error.details()}")
 
     def compact(self, client, draw):
         """Up to a revision that every watcher has seen."""
