@@ -11,7 +11,16 @@ from harness.server import Server
 from . import native
 
 # What no power cut leaves anything certain in, and no start reads.
-SCRATCH = frozenset({"base/lock.mdb", "young-a/data.mdb", "young-a/lock.mdb", "young-b/data.mdb", "young-b/lock.mdb"})
+SCRATCH = frozenset(
+    f"{folder}/{name}"
+    for folder, names in {
+        "base": ["lock.mdb"],
+        "base.new": ["lock.mdb"],  # A store in the making.
+        "young-a": ["data.mdb", "lock.mdb"],
+        "young-b": ["data.mdb", "lock.mdb"],
+    }.items()
+    for name in names
+)
 
 
 @dataclasses.dataclass(frozen=True)
