@@ -47,7 +47,7 @@ class Build:
 def sound(binary):
     """The server as it is, with what its version has to make much happen in little time."""
     text = help_text(binary, "serve")
-    wanted = {"--snapshot-count": "400", "--flush-interval": "300ms"}
+    wanted = {"--snapshot-count": "150", "--flush-interval": "300ms"}
     options = tuple(part for name, value in wanted.items() if name + " " in text for part in (name, value))
     return Build(binary, options=options, checks=re.search(r"^  check ", help_text(binary), re.MULTILINE) is not None)
 
