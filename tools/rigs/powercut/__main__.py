@@ -181,13 +181,15 @@ def main():
 
 
 def show_caught(cut, name, build):
-    """A fault passes when it is caught."""
+    """A fault passes when a crash shows it; a server that fails without one shows nothing."""
     results = cut.run(build, name, cut.options.images, stop_at_first=True)
     caught = next((n for n, result in enumerate(results, 1) if result["problems"]), None)
     if caught is None:
         return cut.rig.fail(f"{PLANTED[name]}: not noticed in {len(results)} images")
     result = results[caught - 1]
     reason = " ".join(result["problems"][0].split())[-400:]
+    if result["number"] == 0:
+        return cut.rig.fail(f"{PLANTED[name]}: {result['place']} failed, so nothing was shown:\n    {reason}")
     cut.rig.ok(f"{PLANTED[name]}: caught after {caught} images, at one in {result['place']}:\n    {reason}\n   ")
 
 

@@ -151,8 +151,9 @@ def work_a_little(client, draw, checked, life):
 
 def main(arguments):
     """A worker process: takes its orders as JSON, prints a line of JSON for each image."""
-    # So that a server is not left behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # After the image in hand: an exception in the midst of a server's start would leave the server behind.
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     orders = json.loads(arguments[0])
     build = Build(**orders["build"] | {"options": tuple(orders["build"]["options"])})
     keep = pathlib.Path(orders["keep"]) if orders["keep"] else None
@@ -161,6 +162,8 @@ def main(arguments):
         keep, orders["nested"],
     )  # fmt: skip
     for result in images.run():
+        if stopped:
+            return
         print(result.text(), flush=True)
 
 

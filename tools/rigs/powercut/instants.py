@@ -5,6 +5,7 @@ import os
 from . import trace
 
 NEAR = 4  # Events around an interesting one that count as well.
+FAR = 200  # Most events of a longer stretch.
 
 
 class Instants:
@@ -22,6 +23,7 @@ class Instants:
         """Events by what they are part of, told by the files they touch."""
         found = {"flush of base": set(), "segments": set(), "checkpoint": set(), "log write": set(), "holes": set()}
         paths = {}
+        named = None  # When a checkpoint got its name, until base is committed next: what it refers to must be there.
         inside = None  # The first write of a flush of base, until its last page is written through.
         for n, event in enumerate(self.events):
             if event.kind == trace.OPEN:
@@ -37,9 +39,14 @@ class Instants:
                 if event.kind == trace.WRITE_END and flags & os.O_DSYNC and inside is not None:
                     found["flush of base"].update(range(inside, n + 2))
                     inside = None
+                    if named is not None:
+                        found["checkpoint"].update(range(named, min(n, named + FAR) + 2))
+                        named = None
             elif path.startswith("log/"):
                 if "snapshot" in path:
                     found["checkpoint"].update(range(n - NEAR, n + NEAR))
+                    if event.kind == trace.RENAME:
+                        named = n
                 elif event.kind in (trace.WRITE_BEGIN, trace.WRITE_END):
                     found["log write"].add(n)
                 else:

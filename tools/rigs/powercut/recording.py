@@ -8,6 +8,8 @@ import random
 import threading
 import time
 
+import grpc
+
 from harness.api import pb
 
 from ..history import History
@@ -53,6 +55,13 @@ class Load(Workload):
         for number in range(2):
             self.writers.append(BigWriter(self, f"big writer {number}", 50 + number))
         self.compactions = []
+
+    def defragment(self, client):
+        try:
+            client.maintenance.Defragment(pb.DefragmentRequest(), timeout=60)
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.UNIMPLEMENTED:
+                self.history.problem(f"Defragment: {error.code().name}: {error.details()}")
 
     def compact(self, client, draw):
         """Up to a revision that every watcher has seen."""
@@ -129,12 +138,16 @@ def record(build, folder, seed, seconds, on_exit):
                 load.has_checkpoint = any(name.startswith("snapshot-") for name in os.listdir(server.data_dir / "log"))
                 load.compact(client, draw)
                 if draw.random() < 0.15:
-                    client.maintenance.Defragment(pb.DefragmentRequest(), timeout=60)
+                    load.defragment(client)
             load.stop()
             see_the_rest(client, history)
-        server.stop()
+        if (code := server.stop()) != 0:
+            raise Failed(f"the server ended with {code} when told to stop:\n{server.log()[-1500:]}")
+    except grpc.RpcError as error:
+        raise Failed(f"{error.code().name}: {error.details()}\n{server.log()[-1500:]}") from None
     finally:
         server.kill()
+        load.stop()
     recording = Recording(folder, history, load.compactions, ready)
     problems = problems_of(recording, server.data_dir)
     if problems:

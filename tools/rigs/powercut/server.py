@@ -11,7 +11,16 @@ from harness.server import Server
 from . import native
 
 # What no power cut leaves anything certain in, and no start reads.
-SCRATCH = frozenset({"base/lock.mdb", "young-a/data.mdb", "young-a/lock.mdb", "young-b/data.mdb", "young-b/lock.mdb"})
+SCRATCH = frozenset(
+    f"{folder}/{name}"
+    for folder, names in {
+        "base": ["lock.mdb"],
+        "base.new": ["lock.mdb"],  # A store in the making.
+        "young-a": ["data.mdb", "lock.mdb"],
+        "young-b": ["data.mdb", "lock.mdb"],
+    }.items()
+    for name in names
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Build:
 def sound(binary):
     """The server as it is, with what its version has to make much happen in little time."""
     text = help_text(binary, "serve")
-    wanted = {"--snapshot-count": "400", "--flush-interval": "300ms"}
+    wanted = {"--snapshot-count": "150", "--flush-interval": "300ms"}
     options = tuple(part for name, value in wanted.items() if name + " " in text for part in (name, value))
     return Build(binary, options=options, checks=re.search(r"^  check ", help_text(binary), re.MULTILINE) is not None)
 
