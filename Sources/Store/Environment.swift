@@ -69,6 +69,9 @@ final class Environment: Sendable {
             }
             if kind == .base, let present = try Self.openDatabases(pointer, kind: kind, pages, making: false) {
                 databases = present
+                // Sums that are a transaction behind can wait for the next one: a start that the log still refuses then
+                // has overwritten nothing.
+                try pages?.makeFileIfMissing()
             } else {
                 try pages?.catchUp()
                 guard let made = try Self.openDatabases(pointer, kind: kind, pages, making: true) else {

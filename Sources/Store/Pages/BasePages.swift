@@ -288,6 +288,11 @@ extension BasePages {
         writtenID = transactionID
     }
 
+    /// Makes the sums durable when there is no file of them at all.
+    func makeFileIfMissing() throws(StoreError) {
+        if sumsFile < 0 { try catchUp() }
+    }
+
     /// The file in one piece: it is there in full or not at all.
     private func makeFile(_ header: SumHeader) throws(StoreError) -> Int32 {
         let path = folder + "/" + Self.fileName
