@@ -84,10 +84,13 @@ class Proxy(grpc.GenericRpcHandler):
             return call(request, timeout=120)
 
         def unary(request, context):
+            before = self.planted
             try:
                 change = getattr(self.fault, "unary", None)
                 return change(self, name, request, forward) if change else forward(request)
             except grpc.RpcError as error:
+                if self.planted > before and not isinstance(error, _Refusal):
+                    self.planted = 0  # The call failed by itself, and maybe nothing was done: once more.
                 context.abort(error.code(), error.details())
 
         return grpc.unary_unary_rpc_method_handler(unary, **coders)

@@ -6,6 +6,8 @@ type 1, nothing 3, length 4), and the entries' data.
 
 import struct
 
+SECTOR = 512
+
 
 def batches(data):
     """(offset, length, entries) of each batch, as far as they can be followed."""
@@ -24,3 +26,13 @@ def batches(data):
         found.append((place, length, count))
         place += length
     return found
+
+
+def lacks_sector(data, start, end):
+    """Whether some sector holds only zeros where it meets the bytes from `start` to `end`."""
+    while start < end:
+        following = min(start // SECTOR * SECTOR + SECTOR, end)
+        if not any(data[start:following]):
+            return True
+        start = following
+    return False

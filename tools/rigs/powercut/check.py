@@ -1,15 +1,32 @@
 """What a server must be after a crash: all that was acknowledged, and nothing that was not asked for."""
 
+import subprocess
+import traceback
+
 import grpc
 
 from harness.api import berth, pb
 from harness.locks import acquire_request
 
-from ..verify import Problems, compare_state, compacted_revision, read_all, replay
+from ..verify import HistoryUnreadable, compare_state, compacted_revision, read_all, replay
 from ..workload import LOCKS
 from ..ledger import show
 
 WITHIN = 60.0
+
+# What a server may bring about: it does not start or end, does not answer, refuses, or cannot be read.
+EXPECTED = (RuntimeError, HistoryUnreadable, grpc.RpcError, subprocess.TimeoutExpired)
+
+
+def in_words(error):
+    """An exception as a problem: what the server did, or where the rig itself broke."""
+    if isinstance(error, grpc.Call):
+        return f"{error.code().name}: {error.details()}"
+    if isinstance(error, RuntimeError | HistoryUnreadable):
+        return str(error).strip()[-1500:]
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"did not end within {error.timeout:.0f} s: {error.cmd}"
+    return "the rig itself broke: " + "".join(traceback.format_exception(error)).strip()[-1500:]
 
 
 class Checked:
@@ -146,9 +163,8 @@ def check_again(client, past, checked, made, mark, problems):
         problems("the write after the crash is gone after one more start")
 
 
-def examine(server, past, instant, draw, mark, thorough=False):
-    """A whole look at one image, over two starts of a server on it."""
-    problems = Problems()
+def examine(server, past, instant, draw, mark, problems, thorough=False):
+    """A whole look at one image, over two starts of a server on it. Raises whatever ends it early."""
     try:
         server.start()
         with server.client() as client:
@@ -166,10 +182,5 @@ def examine(server, past, instant, draw, mark, thorough=False):
         server.kill()
         if complaint := server.build.check(server.data_dir):
             problems(complaint)
-    except RuntimeError as error:
-        problems(str(error).strip()[-1500:])
-    except grpc.RpcError as error:
-        problems(f"{error.code().name}: {error.details()}")
     finally:
         server.kill()
-    return problems

@@ -9,11 +9,9 @@ import signal
 import sys
 import time
 
-import grpc
-
 from ..verify import Problems, replay
 from . import trace
-from .check import check, examine
+from .check import check, examine, in_words
 from .disk import Chance, Disk
 from .instants import Instants
 from .past import Past
@@ -36,6 +34,25 @@ class Result:
 
     def text(self):
         return json.dumps(dataclasses.asdict(self))
+
+
+class Image:
+    """What a crash left, and what was found out about it."""
+
+    def __init__(self, folder, disk, past, instant, mark):
+        self.folder = folder
+        self.disk = disk
+        self.past = past
+        self.instant = instant
+        self.mark = mark
+        self.lives = 1
+        self.living = False  # It is in a life that will be cut.
+        self.problems = Problems()
+
+    def build(self, draw):
+        data = self.folder / f"data-{self.lives}"
+        self.disk.build(data, Chance(draw), SCRATCH)
+        return data
 
 
 class Images:
@@ -66,60 +83,68 @@ class Images:
             yield self.look(disk, past, instants.time(position), number, place, position, draw)
 
     def look(self, disk, past, instant, number, place, position, draw):
+        """Whatever goes wrong, in the server or in the rig, is a problem of this image and of no other."""
         began = time.monotonic()
         folder = self.work / f"image-{number}"
-        kept = self.keep / f"image-{number}" if self.keep else None
         folder.mkdir()
-        lives = 1
-        problems = Problems()
-        data = folder / "data-1"
-        disk.build(data, Chance(draw), SCRATCH)
-        while not problems and lives < MOST_LIVES and draw.random() < self.nested:
-            # The power goes again while the server recovers, or soon after.
-            began_life = self.live(data, folder / f"trace-{lives}", past, instant, draw, problems, lives)
-            if began_life is None:
-                break
-            disk, past, instant = began_life
-            lives += 1
-            data = folder / f"data-{lives}"
-            disk.build(data, Chance(draw), SCRATCH)
-        if not problems:
-            if kept:
-                shutil.copytree(data, folder / "image")
-            server = RigServer(self.build, data)
-            problems = examine(server, past, instant, draw, b"image %d" % number, draw.random() < THOROUGH)
-        if problems and kept:
-            shutil.copytree(folder, kept, dirs_exist_ok=True)
-        shutil.rmtree(folder)
-        return Result(number, place, position, lives, time.monotonic() - began, past.floor(instant), problems.texts)
+        image = Image(folder, disk, past, instant, b"image %d" % number)
+        try:
+            self.crash(image, draw)
+        except Exception as error:
+            again = f"life {image.lives} after a crash: " if image.living else ""
+            image.problems(again + in_words(error))
+        if image.problems and self.keep:
+            try:
+                shutil.copytree(folder, self.keep / f"image-{number}", dirs_exist_ok=True)
+            except (OSError, shutil.Error) as error:
+                image.problems(f"could not be kept: {str(error)[:300]}")
+        shutil.rmtree(folder, ignore_errors=True)
+        return Result(
+            number, place, position, image.lives, time.monotonic() - began, image.past.floor(image.instant),
+            image.problems.texts,
+        )  # fmt: skip
 
-    def live(self, data, path, past, instant, draw, problems, life):
-        """A short recorded life on an image. Returns (disk, past, instant) of a crash within, or None."""
+    def crash(self, image, draw):
+        """Builds the image, cuts it again in some of its lives, and looks at what is left in the end."""
+        data = image.build(draw)
+        while image.lives < MOST_LIVES and draw.random() < self.nested:
+            # The power goes again while the server recovers, or soon after.
+            image.living = True
+            self.live(data, image, draw)
+            image.living = False
+            if image.problems:
+                return
+            image.lives += 1
+            data = image.build(draw)
+        if self.keep:
+            shutil.copytree(data, image.folder / "image")
+        server = RigServer(self.build, data)
+        examine(server, image.past, image.instant, draw, image.mark, image.problems, draw.random() < THOROUGH)
+
+    def live(self, data, image, draw):
+        """A short recorded life on an image, and a crash within: the image is that of this crash then."""
         disk = Disk.holding(data)
+        path = image.folder / f"trace-{image.lives}"
         server = RigServer(self.build, data, path)
         try:
             server.start()
             ready = time.monotonic()
             with server.client() as client:
-                checked = check(client, past, instant, draw, problems)
-                told, events, compactions = work_a_little(client, draw, checked, life)
-        except (RuntimeError, grpc.RpcError) as error:
-            problems(f"life {life} after a crash: {str(error).strip()[-1500:]}")
-            return None
+                checked = check(client, image.past, image.instant, draw, image.problems)
+                told, events, compactions = work_a_little(client, draw, checked, image.lives)
         finally:
             server.kill()
-        if problems:
-            return None
+        if image.problems:
+            return
         recorded = trace.read(path)
         instants = Instants(recorded, ready)
         position, _ = instants.draw(draw)
         for event in recorded[:position]:
             disk.take(event)
-        cut = instants.time(position)
-        next_past, found = past.after(checked, instant, events, told, compactions)
+        past, found = image.past.after(checked, image.instant, events, told, compactions)
         for text in found.texts:
-            problems(text)
-        return disk, next_past, cut
+            image.problems(text)
+        image.disk, image.past, image.instant = disk, past, instants.time(position)
 
 
 def work_a_little(client, draw, checked, life):
