@@ -25,7 +25,7 @@ SCRATCH = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Build:
-    """Which server: its binary, a fault that is compiled into it, and one that the recorder plants under it."""
+    """Which server: its binary, a fault that is compiled into it, and what the recorder does under it (see shim.c)."""
 
     binary: str
     fault: str = ""

@@ -3,7 +3,8 @@
 //   POWERCUT_ROOT    the folder, as an absolute path without links
 //   POWERCUT_TRACE   the file that events are appended to; outside of the folder
 //   POWERCUT_FAULT   "base-sync": flushes of the files in base/ are neither done nor recorded;
-//                    "log-sync": the same for the log's open segments
+//                    "log-sync": the same for the log's open segments;
+//                    "slow-base": no fault, but a slow disk under base/: its durable writes begin some time late
 //
 // Events stand in the trace in the order in which they happened, with the time of CLOCK_MONOTONIC in nanoseconds. A
 // write and a flush are two events each, before and after, as others may run meanwhile; a change of names or of a
@@ -51,7 +52,7 @@ enum { FILES = 4096, TRACE_FD = 3900, PENDING = 1024 };
 static char root[4096];
 static size_t root_length;
 static int trace = -1;
-static enum { NONE, BASE_SYNC, LOG_SYNC } fault;
+static enum { NONE, BASE_SYNC, LOG_SYNC, SLOW_BASE } fault;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_uint_fast64_t operations = 1;
 
@@ -60,6 +61,7 @@ static struct file {
     _Atomic char known;
     char durable;  // each write is flushed before it returns
     char deaf;     // the planted fault swallows its flushes
+    char slow;     // its durable writes are held up
 } files[FILES];
 
 // Asynchronous writes under way, by their control block.
@@ -147,6 +149,7 @@ __attribute__((constructor)) static void start(void) {
     if (planted && *planted) {
         if (!strcmp(planted, "base-sync")) fault = BASE_SYNC;
         else if (!strcmp(planted, "log-sync")) fault = LOG_SYNC;
+        else if (!strcmp(planted, "slow-base")) fault = SLOW_BASE;
         else die("powercut shim: POWERCUT_FAULT is not known\n");
     }
     int fd = (int)raw(SYS_openat, AT_FDCWD, (long)path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600, 0, 0);
@@ -205,6 +208,7 @@ static int open_recorded(const char *path, int flags, mode_t mode, const char *n
         int access = flags & O_ACCMODE;
         files[fd].durable = (flags & O_DSYNC) != 0;
         files[fd].deaf = (char)deaf;
+        files[fd].slow = fault == SLOW_BASE && !strncmp(name, "base/", 5);
         files[fd].known = 1;
         int about = (!exists && (flags & O_CREAT) ? CREATED : 0) | (exists && (flags & O_TRUNC) && access != O_RDONLY ? TRUNCATED : 0);
         record(OPEN, about, 0, fd, flags, 0, &(struct iovec){(void *)name, strlen(name)}, 1);
@@ -373,7 +377,9 @@ static ssize_t write_parts(int fd, const struct iovec *parts, int count, off_t o
     uint64_t operation = 0;
     if (file) {
         off_t place = offset >= 0 ? offset : raw(SYS_lseek, fd, 0, SEEK_CUR, 0, 0, 0);
-        operation = begin_write(fd, parts, count, place, file->durable || (flags & (RWF_DSYNC | RWF_SYNC)));
+        int durable = file->durable || (flags & (RWF_DSYNC | RWF_SYNC));
+        if (file->slow && durable) raw(SYS_nanosleep, (long)&(struct timespec){.tv_nsec = 40000000}, 0, 0, 0, 0, 0);
+        operation = begin_write(fd, parts, count, place, durable);
     }
     long result = raw(number, fd, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]);
     if (file) note(WRITE_END, 0, operation, fd, result, 0);
