@@ -85,6 +85,8 @@ extension EtcdError {
     }
     /// The disk is full or fails: the write was not made.
     public static func notWritten(_ reason: String) -> EtcdError { unavailable("berth: \(reason)") }
+    /// Whether a write may be tried again by who knows that it harms nothing: the log's queue was full, or its disk failed.
+    public var isPassing: Bool { self == .tooManyRequests || code == 14 && message.hasPrefix("berth: ") }
     /// An action outside the enumeration.
     public static let unknownMethod = unknown("etcdserver: unknown method")
 }

@@ -17,7 +17,7 @@ enum LogFolder {
         guard fsync(parent) == 0 else { throw .io("sync \(path)/..: \(FileBytes.errorText)") }
     }
 
-    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 || errno != ENOENT }
 
     /// Cuts torn tails and closes open segments, as libraft would, but one after the other on the disk too, and each under the
     /// indices its entries carry. Cut off anywhere, it can be done again from the start.

@@ -42,6 +42,9 @@ extension LogLoop {
                 throw .restore("\(error)")
             }
         }
+        if let voters = walk.voters, !voters.contains(configuration.serverID) {
+            throw .notVoter(serverID: configuration.serverID)
+        }
         machine.acceptedCheckpoint = walk.checkpoint?.index
         try LogFolder.apply(walk.repairs, in: directory)
         try openRaft()

@@ -76,9 +76,21 @@ public struct FolderCheck: Sendable {
     public init(
         directory: String, progress: (_ stage: String, _ done: Int, _ total: Int) -> Void = { _, _, _ in }
     ) throws(ServerStartError) {
+        let path = directory + "/log"
         let store: StoreCheck.Report
+        var log: Result<LogCheck.Report?, ReplicatedLogError> = .success(nil)
         do {
-            store = try StoreCheck.run(directory: directory) { progress($0.stage.rawValue, $0.done, $0.total) }
+            guard StoreCheck.isThere(directory) || Self.holdsLog(path) else {
+                throw ServerStartError(
+                    description: "\(directory) holds no data: no server was ever started there; name another folder")
+            }
+            store = try StoreCheck.run(directory: directory) {
+                progress($0.stage.rawValue, $0.done, $0.total)
+            } beside: { _ in
+                log = Self.readLog(path)
+            }
+        } catch let error as ServerStartError {
+            throw error
         } catch {
             throw ServerStartError(description: "cannot check the store: \(error)")
         }
@@ -89,23 +101,36 @@ public struct FolderCheck: Sendable {
             freePages: store.freePages, verifiedPages: store.verifiedPages, appliedIndex: store.appliedIndex.value)
         findings = store.findings.map { Finding(place: $0.place, detail: $0.detail) }
         omittedFindings = store.omittedFindings
-        try checkLog(directory + "/log", store)
+        do {
+            try checkLog(path, log.get(), store)
+        } catch {
+            throw ServerStartError(description: "cannot check the log: \(error)")
+        }
     }
 
-    private mutating func checkLog(_ path: String, _ store: StoreCheck.Report) throws(ServerStartError) {
+    private static func holdsLog(_ path: String) -> Bool {
+        guard case .success(let report) = readLog(path) else { return true }
+        return (report?.lastIndex ?? .zero) > .zero
+    }
+
+    /// Nil when there is no log.
+    private static func readLog(_ path: String) -> Result<LogCheck.Report?, ReplicatedLogError> {
         var status = stat()
-        guard stat(path, &status) == 0 || errno != ENOENT else {
+        guard stat(path, &status) == 0 || errno != ENOENT else { return .success(nil) }
+        do throws(ReplicatedLogError) {
+            return .success(try LogCheck.run(directory: path))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private mutating func checkLog(_ path: String, _ report: LogCheck.Report?, _ store: StoreCheck.Report) {
+        guard let report else {
             // A store that was just restored, or has never been started to the end, has no log yet.
             if store.appliedIndex > .zero {
                 add(path, "there is no log, but base has applied entry \(store.appliedIndex)")
             }
             return
-        }
-        let report: LogCheck.Report
-        do {
-            report = try LogCheck.run(directory: path)
-        } catch {
-            throw ServerStartError(description: "cannot check the log: \(error)")
         }
         for finding in report.findings { add("\(path)/\(finding.place)", finding.detail) }
         log = Log(
@@ -117,10 +142,13 @@ public struct FolderCheck: Sendable {
         if last < store.appliedIndex {
             add(path, "the log ends at entry \(last), but base has applied entry \(store.appliedIndex)")
         }
+        if let voters = report.voters, !voters.contains(identity.memberID) {
+            let found = voters.map { String($0, radix: 16) }.joined(separator: ", ")
+            add(path, "the log is that of member \(found), base that of member \(String(identity.memberID, radix: 16))")
+        }
         guard let checkpoint = report.checkpoint else { return }
         do throws(LogReferenceError) {
-            let reference = try LogReference(decoding: checkpoint.reference)
-            try reference.check(identity, appliedIndex: store.appliedIndex)
+            try LogReference(decoding: checkpoint.reference).check(identity, appliedIndex: store.appliedIndex)
         } catch {
             add(path, "\(error)")
         }

@@ -81,8 +81,9 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     func apply(
         _ entry: UnsafeRawBufferPointer, index: RaftIndex, term: RaftTerm, context: (any ProposalContext)?
     ) {
-        guard failure == nil else {
-            context?.proposalFailed(.stopped)
+        if let failure {
+            // It is in the log, and the next start applies it.
+            context?.proposalFailed(.io(failure))
             return
         }
         if !isBatchOpen {
@@ -142,6 +143,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     func tick(now: MonotonicInstant) {
         guard failure == nil else { return }
         store.writer.sealIfDue(now: now)
+        // Who waited may have been refused; then nobody asks for room any more.
+        if isHolding { _ = acceptsProposals }
     }
 
     func leadershipChanged(isLeader: Bool, term: RaftTerm) {}

@@ -114,9 +114,7 @@ struct Member: Sendable {
             throw ServerStartError(description: "cannot open the log in \(configuration.directory): \(error)")
         }
         // The first entry of a log names its cluster, so that a log never replays into another one's store.
-        if storeIndex == .zero, let loop = loops.first {
-            log.propose(identityEntry(store), context: PendingProposal(on: loop) { _ in })
-        }
+        if storeIndex == .zero, let loop = loops.first { proposeIdentity(of: store, to: log, on: loop) }
         // What waited was the replay.
         metrics.proposals.reset()
         metrics.replay = log.replay
@@ -129,6 +127,17 @@ struct Member: Sendable {
             rangePool: RangePool(threads: max(2, System.coreCount / 2)), metrics: metrics)
         return Member(
             context: context, services: services(context, settings), loops: loops, logger: logger)
+    }
+
+    /// Again and again while the disk refuses it.
+    private static func proposeIdentity(of store: Store, to log: ReplicatedLog, on loop: ServerLoop) {
+        let context = PendingProposal(on: loop) { result in
+            guard case .failure(let error) = result, error.isPassing else { return }
+            _ = loop.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(100)) {
+                proposeIdentity(of: store, to: log, on: loop)
+            }
+        }
+        log.propose(identityEntry(store), context: context)
     }
 
     private static func identityEntry(_ store: Store) -> ProposalBuffer {

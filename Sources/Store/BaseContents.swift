@@ -134,20 +134,17 @@ struct MetaTable {
 extension Environment {
     /// Writes anything under a name of `meta`.
     func overwriteMeta(_ name: String, _ bytes: [UInt8]?) throws(StoreError) {
-        let transaction = try beginWrite()
-        let database = databases.meta
-        let code = Array(name.utf8).withRawBytes { name in
-            var key = MDB_val(name)
-            guard let bytes else { return mdb_del(transaction, database, &key, nil) }
-            return bytes.withRawBytes { contents in
-                var value = MDB_val(contents)
-                return mdb_put(transaction, database, &key, &value, 0)
+        try write(commit: "mdb_txn_commit (meta)") { transaction throws(StoreError) in
+            let database = databases.meta
+            let code = Array(name.utf8).withRawBytes { name in
+                var key = MDB_val(name)
+                guard let bytes else { return mdb_del(transaction, database, &key, nil) }
+                return bytes.withRawBytes { contents in
+                    var value = MDB_val(contents)
+                    return mdb_put(transaction, database, &key, &value, 0)
+                }
             }
+            try check(code, "mdb_put (meta)")
         }
-        guard code == 0 else {
-            mdb_txn_abort(transaction)
-            throw .from(code, "mdb_put (meta)")
-        }
-        try check(mdb_txn_commit(transaction), "mdb_txn_commit (meta)")
     }
 }

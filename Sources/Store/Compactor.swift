@@ -47,6 +47,7 @@ extension Flusher {
             let stepStart = clock.now
             if progress.walked == target {
                 try growing(core.base) { () throws(StoreError) in isDone = try progress.repack(core.base) }
+                if isDone { removedSinceRepacking = 0 }
             } else {
                 var removed = 0
                 try growing(core.base) { () throws(StoreError) in (isDone, removed) = try step(target) }
@@ -64,7 +65,9 @@ extension Flusher {
             if isDone { break }
             // As long a pause as the step took leaves processor and disk to others half of the time.
             let pause = min(clock.now - stepStart, Self.longestPause)
-            let isDue = core.handover.wait(timeout: pause) { $0.sealed != nil || $0.stop != .no ? true : nil }
+            let isDue = core.handover.wait(timeout: pause) {
+                $0.sealed != nil || $0.stop != .no || $0.hasGivenUp ? true : nil
+            }
             if isDue != nil { return }
         }
         compaction = nil
@@ -81,11 +84,8 @@ extension Flusher {
 
     /// Whether so much was removed that the trees have become sparse: a walk over all of them is not for a few changes.
     private func isRepackingDue() throws(StoreError) -> Bool {
-        guard removedSinceRepacking > 0, removedSinceRepacking >= (try core.base.revisionCount()) / 5 else {
-            return false
-        }
-        removedSinceRepacking = 0
-        return true
+        guard removedSinceRepacking > 0 else { return false }
+        return removedSinceRepacking >= (try core.base.revisionCount()) / 5
     }
 
     private func step(_ target: Revision) throws(StoreError) -> (isDone: Bool, removed: Int) {

@@ -37,7 +37,7 @@ enum DataFolder {
             let folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
             guard folder >= 0 else { throw .notWritable(path: path, errno: errno) }
             defer { close(folder) }
-            guard fsync(folder) == 0 else { throw .notWritable(path: path, errno: errno) }
+            guard fsync(folder) == 0 else { throw .writing(path, errno) }
         }
     }
 

@@ -116,6 +116,8 @@ extension Flusher {
             work = Defragmentation(
                 start: clock.now, base: core.base, smallestHole: core.configuration.smallestHole)
         }
+        // Not while the disk is full or fails, nor of pages that nobody has verified yet: then holes alone.
+        if ahead || core.base.pages?.isChecking == true { work.repacking = nil }
         while work.repacking != nil {
             do throws(StoreError) {
                 try growing(core.base) { () throws(StoreError) in try work.repack(core.base) }
@@ -151,7 +153,7 @@ extension Flusher {
 
     private func isOtherWorkDue(_ ahead: Bool) -> Bool {
         core.handover.withLock { state in
-            if state.stop != .no { return true }
+            if state.stop != .no || state.hasGivenUp { return true }
             if ahead { return false }
             return state.sealed != nil || state.compactedPhysically < state.durable.compactedRevision
         }

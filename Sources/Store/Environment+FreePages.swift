@@ -37,7 +37,6 @@ extension Environment {
             guard count >= 0, value.mv_size >= (count + 1) * 8 else {
                 throw .corrupt(place: "\(name)/free list", detail: "\(count) pages in \(value.mv_size) bytes")
             }
-            pages.reserveCapacity(pages.count + count)
             for position in 0..<count {
                 pages.append(list.loadUnaligned(fromByteOffset: (position + 1) * 8, as: UInt.self))
             }

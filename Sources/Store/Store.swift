@@ -206,7 +206,8 @@ extension Store {
 
     /// Damages the `meta` of a closed store's base.
     package static func overwriteMeta(_ path: String, _ name: String, _ value: [UInt8]?) throws(StoreError) {
-        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20)
+        let pages = try BasePages(folder: path)
+        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20, pages: pages)
         defer { base.close() }
         try base.overwriteMeta(name, value)
     }
@@ -241,7 +242,8 @@ extension Store {
 
     /// Takes a database away from a closed store's base, as a version that does not know it would have left it.
     package static func removeLongRecords(_ path: String) throws(StoreError) {
-        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20)
+        let pages = try BasePages(folder: path)
+        let base = try Environment(name: "base", kind: .base, path: path, mapSize: 64 << 20, pages: pages)
         defer { base.close() }
         try base.write(commit: "mdb_txn_commit (long_records)") { transaction throws(StoreError) in
             try check(mdb_drop(transaction, base.databases.records[0].long, 1), "mdb_drop (long_records)")

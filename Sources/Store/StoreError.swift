@@ -42,6 +42,12 @@ public enum StoreError: Error, Hashable, Sendable {
         .lmdb(code: code, operation: "\(operation)")
     }
 
+    /// A file that could not be written: for want of room or by the disk's fault, which may pass, or for want of rights.
+    static func writing(_ path: String, _ code: Int32) -> StoreError {
+        [ENOSPC, EDQUOT, EIO].contains(code)
+            ? .lmdb(code: code, operation: "writing \(path)") : .notWritable(path: path, errno: code)
+    }
+
     /// Whether the same work may succeed later as it is, since the disk alone stood in its way. Anything else means
     /// that the data or the program is not what it should be, and trying again would only hide that.
     package var isWorthRetrying: Bool {

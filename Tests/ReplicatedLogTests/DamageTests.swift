@@ -95,6 +95,20 @@ struct DamageTests {
         #expect(image.refusal()?.contains("data checksum mismatch") == true)
     }
 
+    /// A larger number of entries makes the header reach into the zeros behind the batch.
+    @Test func `a changed number of entries in the last batch is no torn tail`() throws {
+        let image = try LogImage([[1], [2], [UInt8](repeating: 9, count: 100)])
+        let name = try #require(image.used.last)
+        let whole = image.folder.read(name)
+        let last = try #require(LogImage.batches(whole).last)
+        for bit in 0..<64 {
+            var bytes = whole
+            bytes[last.lowerBound + 8 + bit / 8] ^= 1 << (bit % 8)
+            image.folder.write(name, bytes)
+            #expect(image.refusal() != nil, "bit \(bit)")
+        }
+    }
+
     @Test func `missing files are refused, with what is missing`() throws {
         var random = SeededGenerator(seed: 2)
         let long = (0..<12).map { _ in [UInt8](repeating: 1, count: 20_000) }

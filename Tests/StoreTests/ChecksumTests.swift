@@ -90,6 +90,8 @@ import Vocabulary
             store = try Store.open(folder.configuration())
             try store.waitUntilVerified()
             #expect(store.writer.appliedIndex == workload.model.applied)
+            try workload.batch(store)
+            try store.writer.sealAndFlush(store)
             store.abandon()
             #expect(try findings(folder) == [])
         }

@@ -228,8 +228,10 @@ class Attribution:
         """Takes in what was recorded since; outcomes of operations under way are known by now."""
         for operation in self.history.operations[self.looked_at :]:
             self.by_id[operation.id] = operation
-            if operation.changes and operation.outcome != FAILED:
-                if all(change.kind != "put" for change in operation.changes):
+            if operation.outcome != FAILED:
+                # Either branch of a transaction may do nothing but delete.
+                branches = [branch for branch in (operation.changes, operation.otherwise) if branch]
+                if any(all(change.kind != "put" for change in branch) for branch in branches):
                     self.open_deletions.append(operation)
         self.looked_at = len(self.history.operations)
         self.open_deletions = [

@@ -44,7 +44,8 @@ struct CheckCommand: ParsableCommand {
         guard check.findings.isEmpty else {
             let count = check.findings.count + check.omittedFindings
             throw Failure(
-                "\(directory): \(count) finding\(count == 1 ? "" : "s"); do not start a server on it, restore it from a snapshot"
+                "\(directory): \(count) finding\(count == 1 ? "" : "s"); do not start a server on it, restore it from a snapshot",
+                status: 1
             ).told()
         }
         if writeOut != .json { Output.line("everything is as it should be") }

@@ -35,6 +35,8 @@ public enum LogCheck {
         public var bytes: Int
         /// Lowest and highest term of the entries; nil without any.
         public var terms: ClosedRange<RaftTerm>?
+        /// Ids of the servers that vote at the log's end; nil when that cannot be told.
+        public var voters: [UInt64]?
         /// The newest checkpoint; nil before the first.
         public var checkpoint: Checkpoint?
         /// Bytes of a last write that did not complete: nobody was told of it, and a start cuts it off. No finding.
@@ -55,7 +57,7 @@ public enum LogCheck {
         return Report(
             firstIndex: RaftIndex(walk.firstIndex), lastIndex: RaftIndex(walk.lastIndex), entries: walk.entries,
             bytes: walk.entryBytes,
-            terms: walk.terms.map { RaftTerm($0.lowerBound)...RaftTerm($0.upperBound) },
+            terms: walk.terms.map { RaftTerm($0.lowerBound)...RaftTerm($0.upperBound) }, voters: walk.voters,
             checkpoint: walk.checkpoint.map {
                 Checkpoint(index: RaftIndex($0.index), term: RaftTerm($0.term), reference: $0.reference)
             },

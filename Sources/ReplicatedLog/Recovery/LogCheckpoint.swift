@@ -6,6 +6,8 @@ struct LogCheckpoint {
     var term: UInt64
     /// The applier's bytes.
     var reference: [UInt8]
+    /// Who voted there; nil when that is damaged.
+    var voters: [UInt64]?
 
     enum Reading {
         case whole(LogCheckpoint)
@@ -19,6 +21,9 @@ struct LogCheckpoint {
         if let problem = try FileBytes.read("\(path)/\(metaName)", problem(ofMeta:)) {
             return .damaged(file: metaName, problem)
         }
+        let voters = try FileBytes.read("\(path)/\(metaName)") {
+            RaftMembers.voters(in: $0[span: metaHeaderCount..<$0.count])
+        }
         return try FileBytes.read("\(path)/\(listed.name)") { data in
             guard let envelope = SnapshotEnvelope(data) else {
                 return .damaged(
@@ -29,7 +34,9 @@ struct LogCheckpoint {
                     file: listed.name, "reference is of entry \(envelope.index), term \(envelope.term), unlike its name"
                 )
             }
-            return .whole(LogCheckpoint(index: envelope.index, term: envelope.term, reference: envelope.reference))
+            return .whole(
+                LogCheckpoint(
+                    index: envelope.index, term: envelope.term, reference: envelope.reference, voters: voters))
         }
     }
 

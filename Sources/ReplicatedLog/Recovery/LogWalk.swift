@@ -35,6 +35,8 @@ struct LogWalk {
     private(set) var entryBytes = 0
     private(set) var terms: ClosedRange<UInt64>?
     private(set) var tornBytes = 0
+    /// Who votes at the log's end; nil when neither entry nor checkpoint says so.
+    private(set) var voters: [UInt64]?
 
     /// - Parameter everything: reads also what a start does not need: older checkpoints, and segments a newer one covers.
     init(_ path: String, everything: Bool = false) throws(ReplicatedLogError) {
@@ -85,7 +87,10 @@ struct LogWalk {
             let isNewest = number == listing.checkpoints.count - 1
             guard isNewest || everything else { continue }
             switch try LogCheckpoint.read(listed, in: path) {
-            case .whole(let checkpoint): if isNewest { self.checkpoint = checkpoint }
+            case .whole(let checkpoint):
+                guard isNewest else { continue }
+                self.checkpoint = checkpoint
+                voters = checkpoint.voters
             case .damaged(let file, let detail):
                 find(file, detail)
                 // Its name still tells how far the log must reach.
@@ -202,6 +207,7 @@ struct LogWalk {
         lastIndex = piece.last
         entries += contents.entries
         entryBytes += contents.entryBytes
+        voters = contents.voters ?? voters
         guard let lowest = contents.terms.first?.term, let highest = contents.terms.last?.term else { return }
         if let terms, lowest < terms.upperBound {
             find(piece.name, "begins with term \(lowest), but term \(terms.upperBound) comes before it")

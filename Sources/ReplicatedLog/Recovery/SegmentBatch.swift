@@ -15,6 +15,8 @@ struct SegmentBatch {
     var firstIndex: UInt64?
     /// Each change of term: position in the batch, and the term from there on.
     var terms: [(position: Int, term: UInt64)] = []
+    /// Who votes, by the last entry that says so; nil without one.
+    var voters: [UInt64]?
 
     /// Most entries one batch can hold: a bound of the configuration, and libraft's own is higher.
     static let mostEntries = 65_536
@@ -31,6 +33,27 @@ struct SegmentBatch {
     }
 
     static func headerCount(_ entries: Int) -> Int { 8 + 16 * entries }
+
+    /// Whether the entries' headers could be such, at the price of looking at them: a checksum of what a value happens to look
+    /// like would be dear, if taken at every word of it.
+    static func isConceivable(_ bytes: UnsafeRawBufferPointer, at start: Int) -> Bool {
+        guard bytes.count - start >= leastCount else { return false }
+        let count = bytes.word(start + 8)
+        guard (1...UInt64(mostEntries)).contains(count), start + 8 + headerCount(Int(count)) <= bytes.count else {
+            return false
+        }
+        var end = start + 8 + headerCount(Int(count))
+        for header in stride(from: start + 16, to: end, by: 16) {
+            end += Int(bytes.halfWord(header + 12))
+            guard isEntryHeader(bytes, at: header), end <= bytes.count else { return false }
+        }
+        return true
+    }
+
+    /// Whether these 16 bytes could be an entry's term, type and length.
+    static func isEntryHeader(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Bool {
+        (1...3).contains(bytes.halfWord(offset + 8)) && bytes.halfWord(offset + 12) % 8 == 0
+    }
 
     /// Reads the batch that begins at an offset, which is a multiple of 8.
     static func read(_ bytes: UnsafeRawBufferPointer, at start: Int) -> Reading {
@@ -77,7 +100,8 @@ struct SegmentBatch {
                     return .foreign("entries of the batch are not numbered one after the other")
                 }
                 batch.firstIndex = first
-            case Int32(RAFT_BARRIER), Int32(RAFT_CHANGE): break
+            case Int32(RAFT_CHANGE): batch.voters = RaftMembers.voters(in: bytes[span: offset..<offset + length])
+            case Int32(RAFT_BARRIER): break
             case let type: return .foreign("entry \(entry + 1) of the batch has the unknown type \(type)")
             }
             offset += length

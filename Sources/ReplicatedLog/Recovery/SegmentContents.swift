@@ -35,6 +35,8 @@ struct SegmentContents {
     var firstIndex: UInt64?
     /// Each change of term: position in the segment, and the term from there on.
     var terms: [(position: Int, term: UInt64)] = []
+    /// Who votes, by the last entry that says so; nil without one.
+    var voters: [UInt64]?
     var tail = Tail.clean
     /// Never written: empty, or zeros throughout.
     var isUnused = false
@@ -113,6 +115,7 @@ struct SegmentContents {
                 for change in batch.terms where change.term != terms.last?.term {
                     terms.append((entries + change.position, change.term))
                 }
+                voters = batch.voters ?? voters
                 entries += batch.entries
                 entryBytes += batch.entryBytes
                 offset = batch.end
@@ -142,12 +145,28 @@ struct SegmentContents {
                 let count = bytes.word(counter)
                 guard (1...UInt64(SegmentBatch.mostEntries)).contains(count) else { return damage }
                 let headerEnd = counter + SegmentBatch.headerCount(Int(count))
-                guard headerEnd <= bytes.count, lacksSector(bytes, start..<headerEnd) else { return damage }
+                guard headerEnd <= bytes.count, lacksSector(bytes, start..<headerEnd),
+                    holdsEntryHeaders(bytes, from: start, to: headerEnd)
+                else { return damage }
             }
         }
         let largest = bytes.count / 2 + 16 * SegmentBatch.mostEntries + 4_096
         guard used - start <= largest, !holdsBatch(bytes, from: start + 8, to: used) else { return damage }
         return .torn(bytes: used - start)
+    }
+
+    /// Whether every entry's header whose sectors are there could be one. Otherwise it is the number of entries that is wrong:
+    /// a larger one reaches into data, or into the zeros behind the batch, and makes it look as if a sector were missing.
+    private static func holdsEntryHeaders(
+        _ bytes: UnsafeRawBufferPointer, from start: Int, to headerEnd: Int
+    ) -> Bool {
+        func isMissing(_ offset: Int) -> Bool {
+            let end = min(sectorEnd(offset), bytes.count)
+            return bytes.isZero(max(start, sectorEnd(offset) - sectorCount)..<end)
+        }
+        return stride(from: start + 16, to: headerEnd, by: 16).allSatisfy { header in
+            isMissing(header) || isMissing(header + 15) || SegmentBatch.isEntryHeader(bytes, at: header)
+        }
     }
 
     private static func sectorEnd(_ offset: Int) -> Int { offset / sectorCount * sectorCount + sectorCount }
@@ -167,7 +186,9 @@ struct SegmentContents {
     private static func holdsBatch(_ bytes: UnsafeRawBufferPointer, from start: Int, to end: Int) -> Bool {
         var offset = start
         while offset + SegmentBatch.leastCount <= end {
-            if case .whole = SegmentBatch.read(bytes, at: offset) { return true }
+            if SegmentBatch.isConceivable(bytes, at: offset), case .whole = SegmentBatch.read(bytes, at: offset) {
+                return true
+            }
             offset += 8
         }
         return false

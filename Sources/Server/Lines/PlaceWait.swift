@@ -131,13 +131,15 @@ final class PlaceWait: OpenEndedCall {
         giveUp(place) { self.finish(.late(place)) }
     }
 
-    /// Ends the place unless it was asked for again meanwhile. A log that is too busy is asked once more, as the place
-    /// would otherwise stand with nobody behind it.
+    /// Ends the place unless it was asked for again meanwhile. A log that is too busy, or whose disk fails, is asked again as
+    /// long as the lease lives: the place would otherwise stand with nobody behind it.
     private func giveUp(_ place: EnteredPlace, _ done: @escaping () -> Void = {}) {
         let release = ReleaseView.encoded(
             key: place.key, token: place.token, at: ServerContext.wallClock(), claim: place.claim)
         context.propose(.lockRelease, release) { result in
-            guard case .failure(.tooManyRequests) = result else { return done() }
+            guard case .failure(let error) = result, error.isPassing, self.context.leaseTable.exists(place.lease) else {
+                return done()
+            }
             self.loop.eventLoop.assumeIsolated().scheduleTask(in: Self.retryInterval) { self.giveUp(place, done) }
         }
     }

@@ -126,10 +126,10 @@ enum MetricTable {
         },
         one("berth_log_term", .gauge, "The present term.") { Double($0.log.status.term.value) },
         one("berth_log_is_leader", .gauge, "1 while this member leads.") { $0.log.status.isLeader ? 1 : 0 },
-        one("berth_log_replayed_entries", .gauge, "Log entries replayed at the last start.") {
+        one("berth_log_replayed_entries", .gauge, "Log entries replayed when the log was last opened.") {
             Double($0.metrics.replay?.entries ?? 0)
         },
-        one("berth_log_replay_seconds", .gauge, "Time the replay took at the last start.") {
+        one("berth_log_replay_seconds", .gauge, "Time it took to open the log, the last time.") {
             ($0.metrics.replay?.duration ?? .zero) / .seconds(1)
         },
         one("berth_log_suspended", .gauge, "1 while the log's disk fails and nothing can be written.") {

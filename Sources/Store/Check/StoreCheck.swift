@@ -83,10 +83,11 @@ public enum StoreCheck {
     /// - Parameters:
     ///   - directory: the data folder, with `base` in it.
     ///   - progress: told now and then, on the calling thread.
+    ///   - beside: looks at what else is in the folder, while servers are still kept out.
     /// - Throws: `heldByAnother` when a server runs there, `folderMissing`, `notWritable` when a file may not be read. What
     ///   is wrong with the data is in the report.
     public static func run(
-        directory: String, progress: (Progress) -> Void = { _ in }
+        directory: String, progress: (Progress) -> Void = { _ in }, beside: (Report) -> Void = { _ in }
     ) throws(StoreError) -> Report {
         var status = stat()
         guard stat(directory, &status) == 0 else {
@@ -104,7 +105,13 @@ public enum StoreCheck {
         }
         report.findings = findings.list
         report.omittedFindings = findings.omitted
+        beside(report)
         return report
+    }
+
+    /// Whether a store was ever made in a data folder.
+    public static func isThere(_ directory: String) -> Bool {
+        ["/base/data.mdb", "/base/" + BasePages.fileName].contains { access(directory + $0, F_OK) == 0 }
     }
 
     private static func check(
@@ -180,8 +187,12 @@ struct StoredSums {
         if isComplete, header.metaChecksum != newest.checksum {
             findings.add("base page \(newest.transactionID & 1)", "the newest meta page has a wrong checksum")
         }
-        // Two behind or more: a version without checksums has written base since.
-        guard header.transactionID + 1 >= newest.transactionID else { return }
+        guard header.transactionID + 1 >= newest.transactionID else {
+            findings.add(
+                path, "it belongs to transaction \(header.transactionID), base is at \(newest.transactionID): something "
+                    + "wrote base that keeps no checksums; an older version of Berth does, and then this file may be removed")
+            return
+        }
         if try !table.read(Int(header.count), from: file) {
             findings.add(path, "it ends before its \(header.count) entries")
         }

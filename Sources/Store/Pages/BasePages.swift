@@ -19,7 +19,8 @@ import Synchronization
 /// - Base is one ahead: any part of the entries may have reached the disk. Entries of pages that were free before that
 ///   transaction, as the older meta page tells, are taken as 0, and the update is done again: it finds just the pages
 ///   which that transaction wrote. An entry that says 0 by now for a page that it freed is as it should be.
-/// - Base is further ahead, or there is no file: a version without sums wrote it. All pages are read once.
+/// - There is no file: a version without sums wrote base. All pages are read once.
+/// - Base is further ahead: no crash leaves that, only a version without sums that wrote it in between. Refused.
 /// - Base is behind: its newest meta page is damaged, or files of different times were put together. Refused.
 ///
 /// A page with a stale sum would be taken for damaged when it is used again; it cannot be, as its entry is durably 0
@@ -146,8 +147,8 @@ extension BasePages {
         guard metas.older.transactionID == header.transactionID else {
             throw refuse(
                 "it is at transaction \(newest.transactionID), its checksums at \(header.transactionID), and no crash leaves "
-                    + "them further apart than one: something wrote it that keeps no checksums. If that was an older "
-                    + "version of Berth, remove \(sumsPath) and start again")
+                    + "them further apart than one. An older version of Berth, which keeps none, does: after one, remove "
+                    + "\(sumsPath) and start again; otherwise the data is damaged")
         }
         // One ahead: a crash between commit and sums; or the number alone of an old meta page was damaged. A
         // transaction's root is neither of the last two, whose pages it could not take.
@@ -180,7 +181,10 @@ extension BasePages {
         transactionID = header.transactionID
         writtenID = header.transactionID
         guard header.transactionID < metas.newest.transactionID else { return }
+        try metas.older.checkRoots(place: file.path)
         try forgetWhatWasFree(before: metas)
+        // What was read may be in memory only, left by a write that the disk refused.
+        sums.markChanged()
         try update(metas)
         transactionID = metas.newest.transactionID
     }
@@ -298,12 +302,12 @@ extension BasePages {
         let path = folder + "/" + Self.fileName
         let new = path + ".new"
         let made = open(new, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard made >= 0 else { throw .notWritable(path: new, errno: errno) }
+        guard made >= 0 else { throw .writing(new, errno) }
         do throws(StoreError) {
             try header.write(to: made, everywhere: true)
             try sums.writeAll(to: made)
             try flush(made)
-            guard rename(new, path) == 0 else { throw .notWritable(path: path, errno: errno) }
+            guard rename(new, path) == 0 else { throw .writing(path, errno) }
             try DataFolder.sync(folder)
         } catch {
             close(made)

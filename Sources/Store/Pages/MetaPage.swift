@@ -38,14 +38,22 @@ struct MetaPage {
         guard free.keySize == UInt32(PageFile.pageSize) else {
             throw refuse("pages of \(free.keySize) bytes, expected \(PageFile.pageSize)")
         }
+        guard transactionID & 1 == UInt64(slot) || transactionID == 0 else {
+            throw refuse("it holds transaction \(transactionID), which belongs on the other meta page")
+        }
+    }
+
+    /// Whether its trees can be where it says. The older page may be odd: when writing a meta page fails, LMDB puts back its
+    /// transaction and last page, and leaves the roots of the transaction that failed.
+    func checkRoots(place: String) throws(StoreError) {
+        func refuse(_ detail: String) -> StoreError {
+            .corrupt(place: place, detail: "meta page \(transactionID & 1): \(detail)")
+        }
         guard lastPage >= 1, lastPage < 1 << 44 else { throw refuse("its last page is \(lastPage)") }
         for tree in [free, main] where !tree.isEmpty {
             guard tree.root >= 2, tree.root <= lastPage, tree.depth >= 1, tree.depth <= 32 else {
                 throw refuse("a root at page \(tree.root) of \(lastPage), \(tree.depth) levels deep")
             }
-        }
-        guard transactionID & 1 == UInt64(slot) || transactionID == 0 else {
-            throw refuse("it holds transaction \(transactionID), which belongs on the other meta page")
         }
     }
 }
@@ -65,6 +73,7 @@ struct MetaPages {
         let second = try MetaPage(1, try file.bytes(1), place: file.path)
         // As LMDB picks.
         (newest, older) = first.transactionID < second.transactionID ? (second, first) : (first, second)
+        try newest.checkRoots(place: file.path)
     }
 
     /// Whether one follows the other, as LMDB always leaves them.

@@ -75,7 +75,7 @@ struct SumHeader: Equatable {
         let bytes = bytes
         for slot in 0..<2 where everywhere || UInt64(slot) == transactionID & 1 {
             guard pwrite(file, bytes, bytes.count, off_t(slot * SumTable.blockSize)) == bytes.count else {
-                throw .lmdb(code: errno, operation: "pwrite base/pages.sum")
+                throw .lmdb(code: errno == 0 ? EIO : errno, operation: "pwrite base/pages.sum")
             }
         }
     }

@@ -55,6 +55,11 @@ final class SumTable: @unchecked Sendable {
         changedBlocks.insert(page / Self.entriesPerBlock)
     }
 
+    /// All of it is to be written again.
+    func markChanged() {
+        if count > 0 { changedBlocks.formUnion(0...((count - 1) / Self.entriesPerBlock)) }
+    }
+
     /// Forgets the sums of all pages from one on.
     func clear(from first: UInt64) throws(StoreError) {
         guard first < UInt64(count) else { return }

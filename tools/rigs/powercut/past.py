@@ -4,7 +4,7 @@ import bisect
 
 from harness.api import pb
 
-from ..history import ACKNOWLEDGED, DELETE, FAILED
+from ..history import ACKNOWLEDGED, DELETE, FAILED, PENDING, UNKNOWN
 from ..ledger import Ledger
 from ..verify import Problems, complete_ledger
 from . import native
@@ -104,8 +104,18 @@ class Past:
         return self._records[main]
 
     def explains(self, revision, events):
-        """Whether events beyond the history can only be places whose short leases ran out."""
-        return all(kind == DELETE and pb.KeyValue.FromString(e).key in self.places for kind, e in events)
+        """Whether events beyond the history can only be places whose short leases ran out, or a write that was on its way when
+        the recording ended: done, but neither answered nor watched."""
+        open_ids = {o.id for o in self.history.operations if o.outcome in (PENDING, UNKNOWN)}
+
+        def is_explained(kind, encoded):
+            kv = pb.KeyValue.FromString(encoded)
+            if kind == DELETE:
+                return kv.key in self.places or bool(open_ids)
+            head = kv.value.partition(b"/")[0]
+            return head.isdigit() and int(head) in open_ids
+
+        return all(is_explained(kind, encoded) for kind, encoded in events)
 
     def after(self, checked, instant, events, told, compactions):
         """The past of a second life: this one up to what was recovered, then `events`."""
