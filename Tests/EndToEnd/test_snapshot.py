@@ -1,5 +1,6 @@
 """Copies of a store that goes on being written, and what is restored from them."""
 
+import fcntl
 import os
 import signal
 import threading
@@ -276,6 +277,28 @@ def test_a_server_that_dies_during_a_save_leaves_no_file(server, client, tmp_pat
     (line,) = saving.all_lines()
     assert "before the copy was whole" in line
     assert not path.exists() and not part.exists()
+
+
+def test_a_file_that_another_process_writes_is_left_alone(server, client, tmp_path):
+    client.put(b"k", b"v")
+    path = tmp_path / "store.snap"
+    part = tmp_path / "store.snap.part"
+    part.write_bytes(b"being written")
+    with open(part, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        refused = Berth(server.url).run("snapshot", "save", path)
+        assert refused.code == 125 and "another process is writing" in refused.stderr, refused
+        assert len(refused.stderr.splitlines()) == 1
+        assert part.read_bytes() == b"being written" and os.path.samestat(part.stat(), os.fstat(other.fileno()))
+        assert not path.exists()
+    # One that was finished and given a further name is a file like any other.
+    os.link(part, tmp_path / "yesterday.snap")
+    refused = Berth(server.url).run("snapshot", "save", path)
+    assert refused.code == 125 and "another name" in refused.stderr, refused
+    assert (tmp_path / "yesterday.snap").read_bytes() == b"being written"
+    (tmp_path / "yesterday.snap").unlink()
+    save(server, path)
+    assert not part.exists()
 
 
 def test_a_file_is_not_overwritten_and_a_damaged_one_not_restored(server, client, tmp_path):
