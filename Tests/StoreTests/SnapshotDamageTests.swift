@@ -195,6 +195,21 @@ import Vocabulary
         #expect(folder.entries("copy") == ["base", "lock"])
     }
 
+    @Test func `a length that no block has is refused before memory is taken for it`() throws {
+        let folder = try TestFolder()
+        let bytes = try smallFile(folder)
+        // The second block, of 1 GiB in a file that is long enough.
+        let block = 12 + 5 + 80 + 4
+        let file = try folder.write(
+            bytes[..<(block + 1)] + SnapshotFileText.bytes(UInt32(1 << 30)) + bytes[(block + 5)...], to: "long.snap")
+        #expect(truncate(file, 2 << 30) == 0)
+        #expect(
+            throws: SnapshotError.damaged(
+                path: file, offset: block,
+                detail: "a block of \(1 << 30) bytes is longer than any, of at most \(128 << 20)")
+        ) { try SnapshotReader.verify(file) }
+    }
+
     @Test func `a restore that was killed leaves a folder no server opens, and the next one mends it`() throws {
         let folder = try TestFolder()
         let file = try folder.write(try smallFile(folder), to: "f.snap")
