@@ -119,10 +119,10 @@ def test_a_copy_taken_while_writers_go_on_is_consistent_and_has_all_that_was_ack
 
 def test_a_restored_server_is_the_same_store_in_a_new_cluster(server, client, new_server, tmp_path):
     lease = client.grant(600, id=77)
-    client.grant(3, id=78)
     for i in range(300):
         client.put(b"key/%03d" % (i % 40), b"%d" % i, lease=lease.ID if i % 3 == 0 else 0)
     client.put(b"long/" + b"x" * 2000, b"long")
+    client.grant(3, id=78)
     client.put(b"short-lived", lease=78)
     client.delete(b"key/010", b"key/020")
     client.compact(100)
