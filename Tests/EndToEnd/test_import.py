@@ -9,17 +9,14 @@ import signal
 
 import pytest
 
-from harness.api import pb
 from harness.berthctl import Berth
 from harness.etcdctl import Etcdctl
-from harness.middle import changed
+from harness.imports import DIFFER, REFUSED, arguments, fill, state
 
 pytestmark = pytest.mark.berth_only
 
-REFUSED = 125
 UNREACHABLE = 122
 LOCKED = 121
-DIFFER = 1
 
 
 @pytest.fixture
@@ -36,28 +33,6 @@ def source(etcd):
 @pytest.fixture
 def berth(server):
     return Berth(server.url)
-
-
-def arguments(etcd, *more):
-    return ("import", "--from-etcd", etcd.address, "--timeout", "60s", *more)
-
-
-def fill(client, pairs):
-    """Puts (key, value, lease) in transactions of at most a mebibyte."""
-    ops, size = [], 0
-    for key, value, lease in pairs:
-        if ops and (len(ops) == 128 or size + len(key) + len(value) > 1 << 20):
-            client.txn(success=ops)
-            ops, size = [], 0
-        ops.append(pb.RequestOp(request_put=pb.PutRequest(key=key, value=value, lease=lease)))
-        size += len(key) + len(value)
-    if ops:
-        client.txn(success=ops)
-
-
-def state(client, prefix=b""):
-    answer = client.prefix(prefix) if prefix else client.range(b"\0", b"\0")
-    return [(kv.key, kv.value, kv.lease) for kv in answer.kvs]
 
 
 def digest(pairs):
@@ -283,21 +258,6 @@ def test_a_store_is_not_copied_into_itself(etcd, source):
     result = Berth(etcd.url).run(*arguments(etcd, "--overwrite"))
     assert result.code == REFUSED and "same store" in result.stderr
 
-    # Written between the answers that are compared.
-    def written(request, answer):
-        source.put(b"k", b"v")
-
-    with changed(etcd, Status=written) as address:
-        result = Berth(f"http://{address}").run(*arguments(etcd, "--overwrite"))
-        assert result.code == REFUSED and "same store" in result.stderr
-
-    def other_member(request, answer):
-        answer.header.member_id += 1
-
-    with changed(etcd, Status=other_member) as address:
-        result = Berth(f"http://{address}").run(*arguments(etcd, "--overwrite"))
-        assert result.code == REFUSED and "two members of one cluster" in result.stderr
-
 
 def test_a_guarded_key_stops_the_import_with_the_lock_s_name(etcd, source, berth, client):
     fill(source, [(b"app/guarded", b"from etcd", 0), (b"app/z", b"v", 0)])
@@ -389,58 +349,6 @@ def test_a_key_changed_on_the_target_meanwhile_is_found(etcd, source, berth, cli
     assert code == DIFFER and "NOT verified: 3 keys differ" in told, told
     assert "another value: many/00000000" in told and "missing on the target: many/00000001" in told
     assert "on the target alone: many/00000002+" in told
-
-
-def test_a_key_that_no_page_brings_is_missed(etcd, source, berth, client):
-    source.grant(600, 5)
-    fill(source, [(b"k/%d" % i, b"v", 5 if i % 2 else 0) for i in range(300)])
-
-    def without_one(request, answer):
-        if not request.count_only and not request.keys_only:
-            kept = [kv for kv in answer.kvs if kv.key != b"k/77"]
-            del answer.kvs[:]
-            answer.kvs.extend(kept)
-
-    with changed(etcd, Range=without_one) as address:
-        result = berth.run("import", "--from-etcd", address)
-        assert result.code == DIFFER and "NOT verified" in result.stderr, result
-        assert "the source counts 300 at revision" in result.stderr and "299 were written" in result.stderr, result
-        assert "left out:" not in result.stdout and client.get(b"k/77") is None
-        report = json.loads(berth.run("import", "--from-etcd", address, "--overwrite", "-w", "json").stdout)
-    assert not report["verified"] and report["differences"] == 0 and report["left_out"] == 0
-    assert report["source_count"] == 300 and report["written"] == report["keys"] == report["target_keys"] == 299
-
-
-def test_a_lease_that_the_target_grants_otherwise_is_refused(etcd, source, server, client):
-    source.grant(600, 5)
-    source.put(b"k", b"v", lease=5)
-
-    def longer(request, answer):
-        answer.TTL += 1
-
-    with changed(server, LeaseGrant=longer) as address:
-        result = Berth(f"http://{address}").run(*arguments(etcd))
-    assert result.code == REFUSED and "granted lease 5 a time to live of 601 s instead of 600 s" in result.stderr, result
-    assert state(client) == []
-
-
-def test_a_lease_that_the_target_lost_is_told(etcd, source, server):
-    for lease in (5, 6):
-        source.grant(600, lease)
-    source.put(b"k", b"v")
-
-    def without_five(request, answer):
-        kept = [lease for lease in answer.leases if lease.ID != 5]
-        del answer.leases[:]
-        answer.leases.extend(kept)
-
-    with changed(server, LeaseLeases=without_five) as address:
-        result = Berth(f"http://{address}").run(*arguments(etcd))
-        assert result.code == DIFFER and "the target lost 1 lease meanwhile: 5" in result.stderr, result
-        report = json.loads(
-            Berth(f"http://{address}").run(*arguments(etcd, "--overwrite", "-w", "json")).stdout
-        )
-    assert report["lost_leases"] == ["5"] and not report["verified"] and report["differences"] == 0
 
 
 def test_a_target_that_is_full_says_so(etcd, source, new_server):
