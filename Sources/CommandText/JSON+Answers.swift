@@ -66,7 +66,9 @@ extension JSON {
     public init(_ report: TransferReport, elapsed: Duration) {
         self = .object([
             Field("source_revision", report.sourceRevision), Field("target_revision", report.targetRevision),
+            Field("source_count", report.countedKeys), Field("written", report.writtenKeys),
             Field("keys", report.keys), Field("bytes", report.bytes), Field("leases", report.leases),
+            Field("lost_leases", .array(report.lostLeases.map { .lease($0) })),
             Field("left_out", report.endedKeys), Field("left_alone", report.otherKeys),
             Field("verified", .bool(report.isVerified)), Field("source_hash", report.sourceHash),
             Field("target_hash", report.targetHash), Field("target_keys", report.targetKeys),

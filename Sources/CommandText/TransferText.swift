@@ -47,13 +47,24 @@ public enum TransferText {
         return lines
     }
 
-    /// The keys that are not the same on both sides, for people; none when all are.
+    /// What is not the same on both sides, for people; nothing when all is.
     public static func differences(_ report: TransferReport) -> [String] {
         guard !report.isVerified else { return [] }
         var lines = [
             "NOT verified: \(count(report.differences, "key")) differ at the target's revision "
                 + "\(report.targetRevision); the source has \(number(report.keys)), the target \(number(report.targetKeys))"
         ]
+        if !report.isComplete {
+            lines.append(
+                "not all keys were met: the source counts \(number(report.countedKeys)) at revision "
+                    + "\(report.sourceRevision); \(number(report.writtenKeys)) were written, \(number(report.keys)) "
+                    + "compared and \(number(report.endedKeys)) left out")
+        }
+        if !report.lostLeases.isEmpty {
+            lines.append(
+                "the target lost \(count(report.lostLeases.count, "lease")) meanwhile: "
+                    + report.lostLeases.prefix(10).map(\.description).joined(separator: " "))
+        }
         lines += report.firstDifferences.map { "\(word($0.kind)): \($0.key)" }
         if report.differences > report.firstDifferences.count {
             lines.append("and \(number(report.differences - report.firstDifferences.count)) more")

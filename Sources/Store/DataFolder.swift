@@ -3,8 +3,12 @@ import Glibc
 /// The folders of a store.
 enum DataFolder {
     /// Makes a folder, readable by its owner only, unless it exists.
-    static func make(_ path: String) throws(StoreError) {
-        if mkdir(path, 0o700) == 0 {
+    ///
+    /// - Returns: whether it was made.
+    @discardableResult
+    static func make(_ path: String) throws(StoreError) -> Bool {
+        let isNew = mkdir(path, 0o700) == 0
+        if isNew {
             // The new name must survive a power cut. A parent that may not be read cannot be synced from here; the
             // file system then writes the name with the first sync inside.
             try? sync(path + "/..")
@@ -20,6 +24,7 @@ enum DataFolder {
         guard stat(path, &status) == 0 else { throw .notWritable(path: path, errno: errno) }
         guard status.st_mode & S_IFMT == S_IFDIR else { throw .notAFolder(path: path) }
         guard access(path, R_OK | W_OK | X_OK) == 0 else { throw .notWritable(path: path, errno: errno) }
+        return isNew
     }
 
     /// Makes a folder without LMDB's files in it.

@@ -9,16 +9,14 @@ import signal
 
 import pytest
 
-from harness.api import pb
 from harness.berthctl import Berth
 from harness.etcdctl import Etcdctl
+from harness.imports import DIFFER, REFUSED, arguments, fill, state
 
 pytestmark = pytest.mark.berth_only
 
-REFUSED = 125
 UNREACHABLE = 122
 LOCKED = 121
-DIFFER = 1
 
 
 @pytest.fixture
@@ -35,28 +33,6 @@ def source(etcd):
 @pytest.fixture
 def berth(server):
     return Berth(server.url)
-
-
-def arguments(etcd, *more):
-    return ("import", "--from-etcd", etcd.address, "--timeout", "60s", *more)
-
-
-def fill(client, pairs):
-    """Puts (key, value, lease) in transactions of at most a mebibyte."""
-    ops, size = [], 0
-    for key, value, lease in pairs:
-        if ops and (len(ops) == 128 or size + len(key) + len(value) > 1 << 20):
-            client.txn(success=ops)
-            ops, size = [], 0
-        ops.append(pb.RequestOp(request_put=pb.PutRequest(key=key, value=value, lease=lease)))
-        size += len(key) + len(value)
-    if ops:
-        client.txn(success=ops)
-
-
-def state(client, prefix=b""):
-    answer = client.prefix(prefix) if prefix else client.range(b"\0", b"\0")
-    return [(kv.key, kv.value, kv.lease) for kv in answer.kvs]
 
 
 def digest(pairs):

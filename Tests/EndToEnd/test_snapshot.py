@@ -1,5 +1,6 @@
 """Copies of a store that goes on being written, and what is restored from them."""
 
+import fcntl
 import os
 import signal
 import threading
@@ -118,10 +119,10 @@ def test_a_copy_taken_while_writers_go_on_is_consistent_and_has_all_that_was_ack
 
 def test_a_restored_server_is_the_same_store_in_a_new_cluster(server, client, new_server, tmp_path):
     lease = client.grant(600, id=77)
-    client.grant(3, id=78)
     for i in range(300):
         client.put(b"key/%03d" % (i % 40), b"%d" % i, lease=lease.ID if i % 3 == 0 else 0)
     client.put(b"long/" + b"x" * 2000, b"long")
+    client.grant(3, id=78)
     client.put(b"short-lived", lease=78)
     client.delete(b"key/010", b"key/020")
     client.compact(100)
@@ -276,6 +277,28 @@ def test_a_server_that_dies_during_a_save_leaves_no_file(server, client, tmp_pat
     (line,) = saving.all_lines()
     assert "before the copy was whole" in line
     assert not path.exists() and not part.exists()
+
+
+def test_a_file_that_another_process_writes_is_left_alone(server, client, tmp_path):
+    client.put(b"k", b"v")
+    path = tmp_path / "store.snap"
+    part = tmp_path / "store.snap.part"
+    part.write_bytes(b"being written")
+    with open(part, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        refused = Berth(server.url).run("snapshot", "save", path)
+        assert refused.code == 125 and "another process is writing" in refused.stderr, refused
+        assert len(refused.stderr.splitlines()) == 1
+        assert part.read_bytes() == b"being written" and os.path.samestat(part.stat(), os.fstat(other.fileno()))
+        assert not path.exists()
+    # One that was finished and given a further name is a file like any other.
+    os.link(part, tmp_path / "yesterday.snap")
+    refused = Berth(server.url).run("snapshot", "save", path)
+    assert refused.code == 125 and "another name" in refused.stderr, refused
+    assert (tmp_path / "yesterday.snap").read_bytes() == b"being written"
+    (tmp_path / "yesterday.snap").unlink()
+    save(server, path)
+    assert not part.exists()
 
 
 def test_a_file_is_not_overwritten_and_a_damaged_one_not_restored(server, client, tmp_path):

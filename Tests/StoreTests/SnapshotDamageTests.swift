@@ -144,10 +144,70 @@ import Vocabulary
         mkdir(folder.path + "/other", 0o700)
         try folder.write([1], to: "other/file")
         #expect(refusal(folder.path + "/other") == .notEmpty(path: folder.path + "/other", entry: "file"))
-        #expect(folder.entries("other")?.subtracting(["lock"]) == ["file"])
+        #expect(folder.entries("other") == ["file"])
         mkdir(folder.path + "/empty", 0o700)
         #expect(refusal(folder.path + "/empty") == nil)
         #expect(folder.entries("empty") == ["base", "lock"])
+    }
+
+    @Test(arguments: [
+        ["lock": "someone else's\n"], ["lock": "12\n3"], ["lock": "4711\n", "file": "precious"],
+        ["base.partial/data.mdb": "left", "file": "precious"], ["base.partial/data.mdb": "left", "lock": "no number"],
+        ["base.partial/data.mdb": "left", "base.partial/file": "precious"],
+    ])
+    func `a folder that is refused is as it was, byte for byte`(files: [String: String]) throws {
+        let folder = try TestFolder()
+        let file = try folder.write(try smallFile(folder), to: "f.snap")
+        let directory = folder.path + "/refused"
+        mkdir(directory, 0o700)
+        if files.keys.contains(where: { $0.hasPrefix("base.partial/") }) { mkdir(directory + "/base.partial", 0o700) }
+        for (name, text) in files { try folder.write(text.bytes, to: "refused/\(name)") }
+        #expect(throws: SnapshotError.self) { try SnapshotRestore.run(file: file, into: directory) }
+        let partial = folder.entries("refused/base.partial") ?? []
+        let found = (folder.entries("refused") ?? []).subtracting(["base.partial"])
+        #expect(found.union(partial.map { "base.partial/\($0)" }) == Set(files.keys))
+        for (name, text) in files { #expect(folder.read("refused/\(name)") == text.bytes, "\(name)") }
+    }
+
+    @Test func `a folder somebody holds is refused as it is, and a lock made for nothing goes again`() throws {
+        let folder = try TestFolder()
+        let whole = try smallFile(folder)
+        let file = try folder.write(whole, to: "f.snap")
+        let directory = folder.path + "/copy"
+        mkdir(directory, 0o700)
+        let lock = open(try folder.write("4711\n".bytes, to: "copy/lock"), O_RDWR | O_CLOEXEC)
+        #expect(flock(lock, LOCK_EX | LOCK_NB) == 0)
+        mkdir(directory + "/base.partial", 0o700)
+        try folder.write([1, 2], to: "copy/base.partial/data.mdb")
+        #expect(throws: SnapshotError.store(.heldByAnother(path: directory, pid: 4711))) {
+            try SnapshotRestore.run(file: file, into: directory)
+        }
+        #expect(folder.entries("copy") == ["base.partial", "lock"])
+        #expect(folder.read("copy/lock") == "4711\n".bytes)
+        #expect(folder.read("copy/base.partial/data.mdb") == [1, 2])
+        close(lock)
+        // Damage that is met once the folder was taken.
+        let damaged = try folder.write(whole.dropLast(3) + [0, 0, 0], to: "damaged.snap")
+        mkdir(folder.path + "/empty", 0o700)
+        #expect(throws: SnapshotError.self) { try SnapshotRestore.run(file: damaged, into: folder.path + "/empty") }
+        #expect(folder.entries("empty") == [])
+        _ = try SnapshotRestore.run(file: file, into: directory)
+        #expect(folder.entries("copy") == ["base", "lock"])
+    }
+
+    @Test func `a length that no block has is refused before memory is taken for it`() throws {
+        let folder = try TestFolder()
+        let bytes = try smallFile(folder)
+        // The second block, of 1 GiB in a file that is long enough.
+        let block = 12 + 5 + 80 + 4
+        let file = try folder.write(
+            bytes[..<(block + 1)] + SnapshotFileText.bytes(UInt32(1 << 30)) + bytes[(block + 5)...], to: "long.snap")
+        #expect(truncate(file, 2 << 30) == 0)
+        #expect(
+            throws: SnapshotError.damaged(
+                path: file, offset: block,
+                detail: "a block of \(1 << 30) bytes is longer than any, of at most \(128 << 20)")
+        ) { try SnapshotReader.verify(file) }
     }
 
     @Test func `a restore that was killed leaves a folder no server opens, and the next one mends it`() throws {

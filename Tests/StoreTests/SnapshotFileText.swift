@@ -82,6 +82,16 @@ extension TestFolder {
         return file
     }
 
+    /// A file's bytes; nil when it cannot be read.
+    func read(_ name: String) -> [UInt8]? {
+        let descriptor = open(path + "/" + name, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 1 << 16)
+        let count = Glibc.read(descriptor, &bytes, bytes.count)
+        return count >= 0 ? Array(bytes[..<count]) : nil
+    }
+
     /// Names in the folder, or in one inside; nil when that does not exist.
     func entries(_ name: String = "") -> Set<String>? {
         guard let folder = opendir(path + "/" + name) else { return nil }

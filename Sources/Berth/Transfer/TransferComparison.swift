@@ -16,6 +16,8 @@ package struct TransferComparison: Sendable {
 
     /// Keys of the source, those of ended leases left out.
     package private(set) var sourceKeys = 0
+    /// Keys of the source that were passed over, as their leases ended.
+    package private(set) var skippedKeys = 0
     /// Keys of the target, those that are no difference left out.
     package private(set) var targetKeys = 0
     /// Keys of the target that were there before.
@@ -55,6 +57,7 @@ package struct TransferComparison: Sendable {
                 while !source.isDone, !target.isDone {
                     let wanted = sourcePage.entries[source.position]
                     if endedLeases.contains(wanted.lease) {
+                        skippedKeys += 1
                         source.position += 1
                         continue
                     }
@@ -87,7 +90,11 @@ package struct TransferComparison: Sendable {
     package mutating func finish(source: inout Side) {
         let page = source.page
         page.bytes.withUnsafeBytes { bytes in
-            for entry in page.entries[source.position...] where !endedLeases.contains(entry.lease) {
+            for entry in page.entries[source.position...] {
+                if endedLeases.contains(entry.lease) {
+                    skippedKeys += 1
+                    continue
+                }
                 Self.add(entry, of: bytes, to: &sourceHash)
                 sourceKeys += 1
                 note(.missing, page.key(of: entry))

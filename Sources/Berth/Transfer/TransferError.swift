@@ -28,8 +28,12 @@ public struct TransferError: Error, Sendable, Equatable {
         case targetNotEmpty(keys: Int, first: Bytes)
         /// The target has a lease of that number with another time to live.
         case leaseTaken(LeaseID, source: Duration, target: Duration)
+        /// The target granted a lease with another time to live than it was asked for.
+        case leaseChanged(LeaseID, asked: Duration, granted: Duration)
         /// Source and target are the same store.
         case sameStore
+        /// Source and target are members of one cluster, and so have the same keys.
+        case sameCluster
         /// Somebody else wrote this key to the target meanwhile; it was not overwritten.
         case keyAppeared(Bytes)
         /// The source compacted the revision that is read.
@@ -60,7 +64,11 @@ extension TransferError.Reason: CustomStringConvertible {
         case .leaseTaken(let lease, let source, let target):
             "the target has a lease \(lease) already, with a time to live of \(target.components.seconds) s instead "
                 + "of \(source.components.seconds) s: revoke it there, or let it run out"
+        case .leaseChanged(let lease, let asked, let granted):
+            "the target granted lease \(lease) a time to live of \(granted.components.seconds) s instead of "
+                + "\(asked.components.seconds) s: let it be granted anew in the source with a time that both take"
         case .sameStore: "source and target are the same store: name two"
+        case .sameCluster: "source and target are two members of one cluster, and have the same keys: name two clusters"
         case .keyAppeared(let key):
             "someone else wrote \(key) to the target meanwhile, and it was not overwritten: keep others from writing "
                 + "there, or allow keys to be overwritten"

@@ -39,13 +39,20 @@ public struct TransferReport: Sendable, Hashable {
     public var sourceRevision: Int64
     /// The target's revision that was compared.
     public var targetRevision: Int64
-    /// Keys copied.
+    /// Keys the source has by its own count. Pages are read by guesses of where keys are, so what they brought is held
+    /// against it.
+    public var countedKeys: Int
+    /// Keys written to the target.
+    public var writtenKeys: Int
+    /// Keys of the source that were compared, those left out not among them.
     public var keys: Int
     /// Bytes of their keys and values.
     public var bytes: Int64
     /// Leases granted on the target, or found there.
     public var leases: Int
-    /// Keys that were not copied, as their leases ended in the source meanwhile.
+    /// Leases among these that the target does not have any more.
+    public var lostLeases: [LeaseID]
+    /// Keys that were met and not copied, as their leases ended in the source meanwhile.
     public var endedKeys: Int
     /// Keys of the target that the source does not have, and that were left alone.
     public var otherKeys: Int
@@ -61,8 +68,13 @@ public struct TransferReport: Sendable, Hashable {
     /// The first ten of these.
     public var firstDifferences: [TransferDifference]
 
-    /// Both sides hold the same.
-    public var isVerified: Bool { differences == 0 && keys == targetKeys && sourceHash == targetHash }
+    /// Every key the source counts was met, whether copied or left out.
+    public var isComplete: Bool { keys + endedKeys == countedKeys && writtenKeys == keys }
+
+    /// Both sides hold the same, and all of it.
+    public var isVerified: Bool {
+        isComplete && lostLeases.isEmpty && differences == 0 && keys == targetKeys && sourceHash == targetHash
+    }
 }
 
 /// What a transfer would do.

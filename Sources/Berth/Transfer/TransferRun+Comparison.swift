@@ -5,7 +5,7 @@ extension TransferRun {
     /// Reads the source at the revision that was copied, and the target at its present one.
     mutating func compare() async throws(Reason) -> TransferReport {
         progress.stage = .verifying
-        let (copied, bytes) = (progress.written, progress.bytes)
+        let (written, bytes) = (progress.written, progress.bytes)
         (progress.keys, progress.bytes) = (0, 0)
         let targetRevision = try await Self.page(target, .target, range, countOnly: false).revision
         var comparison = TransferComparison(allowsOthers: transfer.overwrites, endedLeases: endedLeases)
@@ -27,8 +27,9 @@ extension TransferRun {
         }
         try await other.finish(&comparison)
         return TransferReport(
-            sourceRevision: revision, targetRevision: targetRevision, keys: comparison.sourceKeys, bytes: bytes,
-            leases: held.count, endedKeys: progress.total - copied, otherKeys: comparison.otherKeys,
+            sourceRevision: revision, targetRevision: targetRevision, countedKeys: progress.total,
+            writtenKeys: written, keys: comparison.sourceKeys, bytes: bytes, leases: held.count,
+            lostLeases: try await lostLeases(), endedKeys: comparison.skippedKeys, otherKeys: comparison.otherKeys,
             sourceHash: comparison.sourceDigest, targetHash: comparison.targetDigest,
             targetKeys: comparison.targetKeys, differences: comparison.differences,
             firstDifferences: comparison.firstDifferences)

@@ -54,12 +54,20 @@ extension TransferRun {
         }
     }
 
+    /// Leases granted on the target that it does not have any more. Asked at the end: without keys nothing else tells.
+    func lostLeases() async throws(Reason) -> [LeaseID] {
+        guard !held.isEmpty else { return [] }
+        let there = try await Set(list(.target))
+        return held.map(\.id).filter { !there.contains($0) }
+    }
+
     /// The leases run out from now on unless their owners renew them.
     func stopRenewing() { for lease in held { lease.stopRenewing() } }
 
     private static func grant(_ id: LeaseID, _ timeToLive: Duration, on target: Leases) async throws(Reason) -> Lease {
+        let lease: Lease
         do throws(BerthError) {
-            return try await target.grant(timeToLive, id: id)
+            lease = try await target.grant(timeToLive, id: id)
         } catch .invalid(let message) {
             // It exists: an earlier transfer granted it, or an earlier attempt.
             guard let status = try await status(target, id, .target, keys: false) else {
@@ -68,10 +76,16 @@ extension TransferRun {
             guard status.timeToLive == timeToLive else {
                 throw .leaseTaken(id, source: timeToLive, target: status.timeToLive)
             }
-            do throws(BerthError) { return try await target.keep(id) } catch { throw .failed(.target, error) }
+            do throws(BerthError) { lease = try await target.keep(id) } catch { throw .failed(.target, error) }
         } catch {
             throw .failed(.target, error)
         }
+        // Servers raise a time that is too short for them; its owner would be away for longer than it asked for.
+        guard lease.timeToLive == timeToLive else {
+            lease.stopRenewing()
+            throw .leaseChanged(id, asked: timeToLive, granted: lease.timeToLive)
+        }
+        return lease
     }
 
     /// Nil for a lease that ended.

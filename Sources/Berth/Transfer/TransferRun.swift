@@ -76,13 +76,13 @@ struct TransferRun {
     /// An empty store may look like another empty one, and has nothing to copy.
     private func refuseSameStore() async throws(Reason) {
         guard progress.total > 0 else { return }
-        let (first, second) = (
-            try await Self.status(transfer.source, .source), try await Self.status(transfer.target, .target)
-        )
-        if first.clusterID == second.clusterID, first.memberID == second.memberID, first.revision == second.revision,
-            first.raftIndex == second.raftIndex
-        {
-            throw .sameStore
+        let before = StorePosition(try await Self.status(transfer.source, .source))
+        let target = StorePosition(try await Self.status(transfer.target, .target))
+        let after = StorePosition(try await Self.status(transfer.source, .source))
+        switch target.relation(toSource: before, after) {
+        case .apart: break
+        case .same: throw .sameStore
+        case .oneCluster: throw .sameCluster
         }
     }
 

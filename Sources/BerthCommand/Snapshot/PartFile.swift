@@ -17,24 +17,9 @@ final class PartFile {
     /// Begins the file.
     init(_ path: String) throws(Failure) {
         self.path = path
-        guard access(path, F_OK) != 0 else { throw Self.exists(path) }
-        let part = path + ".part"
-        file = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw Self.failure("cannot write \(part)", errno) }
-        // What an earlier try left is written over, but not what another process is writing now.
-        guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
-            let code = errno
-            close(file)
-            if code == EWOULDBLOCK {
-                throw Failure("another process is writing \(part); wait for it or name another file")
-            }
-            throw Self.failure("cannot lock \(part)", code)
-        }
-        guard ftruncate(file, 0) == 0 else {
-            let code = errno
-            close(file)
-            throw Self.failure("cannot write \(part)", code)
-        }
+        // Set last, and nothing throws behind it: an init that throws with all properties set runs `deinit`, which
+        // would take away a file that another process is writing.
+        file = try Self.begin(path)
     }
 
     deinit {
@@ -89,6 +74,35 @@ final class PartFile {
         unlink(partPath)
     }
 
+    /// Opens the file to be written, empty and locked.
+    private static func begin(_ path: String) throws(Failure) -> Int32 {
+        guard access(path, F_OK) != 0 else { throw exists(path) }
+        let part = path + ".part"
+        let file = open(part, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw failure("cannot write \(part)", errno) }
+        do throws(Failure) {
+            // What an earlier try left is written over, but not what another process is writing now.
+            guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+                guard errno == EWOULDBLOCK else { throw failure("cannot lock \(part)", errno) }
+                throw inUse(part)
+            }
+            // Nor what another process finished since it was opened here: that has its own name, and no other.
+            var (opened, named) = (stat(), stat())
+            guard fstat(file, &opened) == 0 else { throw failure("cannot read \(part)", errno) }
+            guard stat(part, &named) == 0, opened.st_dev == named.st_dev, opened.st_ino == named.st_ino else {
+                throw inUse(part)
+            }
+            guard opened.st_nlink == 1 else {
+                throw Failure("\(part) has another name too, and is not written over; remove it")
+            }
+            guard ftruncate(file, 0) == 0 else { throw failure("cannot write \(part)", errno) }
+        } catch {
+            close(file)
+            throw error
+        }
+        return file
+    }
+
     private func syncFolder() throws(Failure) {
         let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -99,6 +113,10 @@ final class PartFile {
 
     private static func exists(_ path: String) -> Failure {
         Failure("\(path) exists already and is not overwritten; name another file")
+    }
+
+    private static func inUse(_ part: String) -> Failure {
+        Failure("another process is writing \(part); wait for it or name another file")
     }
 
     private static func failure(_ what: String, _ code: Int32) -> Failure {

@@ -4,9 +4,8 @@ import Glibc
 /// in the last step: a folder holds a whole restored store or none.
 final class RestoreFolder {
     static let partialName = "base.partial"
-    /// What may stand in a folder all the same: a lock that an earlier try left, and what file systems put into their
-    /// own root.
-    private static let harmless = ["lock", "lost+found"]
+    /// What base's files are called, the only ones that an earlier try can have left.
+    private static let baseFiles = ["data.mdb", "lock.mdb"]
 
     private let directory: String
     private let isNew: Bool
@@ -26,39 +25,79 @@ final class RestoreFolder {
     }
 
     /// Makes the folder, or takes an empty one, and keeps everybody else out of it.
+    ///
+    /// - Throws: why not; then the folder is byte for byte as it was.
     init(_ directory: String) throws(SnapshotError) {
-        var status = stat()
-        isNew = stat(directory, &status) != 0
         self.directory = directory
-        do throws(StoreError) {
-            try DataFolder.make(directory)
-            lock = try FolderLock(directory: directory)
-        } catch {
-            throw .store(error)
-        }
-        do throws(SnapshotError) {
-            for entry in try Self.entries(directory) where !Self.harmless.contains(entry) {
-                // What an earlier try left: nobody else is at work, as the lock shows.
-                guard entry == Self.partialName else { throw .notEmpty(path: directory, entry: entry) }
-                try Self.removeBase(directory + "/" + entry)
-            }
-            guard mkdir(directory + "/" + Self.partialName, 0o700) == 0 else {
-                throw .notWritable(path: directory + "/" + Self.partialName, errno: errno)
-            }
-        } catch {
-            lock.release()
-            throw error
-        }
+        // Set last, and nothing throws behind it: an init that throws with all properties set runs `deinit`, which would
+        // take away what belongs to somebody else.
+        (isNew, lock) = try Self.take(directory)
     }
 
     deinit {
         // After a failure everything goes that was made here. Whatever cannot be removed is met by the next try.
-        if !isFinished {
-            try? Self.removeBase(partial)
-            if isNew { unlink(directory + "/lock") }
+        guard !isFinished else { return lock.release() }
+        try? Self.removeBase(partial)
+        lock.undo()
+        if isNew { rmdir(directory) }
+    }
+
+    private static func take(_ directory: String) throws(SnapshotError) -> (isNew: Bool, lock: FolderLock) {
+        let isNew: Bool
+        do throws(StoreError) {
+            isNew = try DataFolder.make(directory)
+        } catch {
+            throw .store(error)
         }
-        lock.release()
-        if !isFinished, isNew { rmdir(directory) }
+        do throws(SnapshotError) {
+            // Before anything is written: a folder that holds something is left alone, its `lock` too.
+            _ = try hasStalePartial(directory)
+            let lock: FolderLock
+            do throws(StoreError) { lock = try FolderLock(unsigned: directory) } catch { throw .store(error) }
+            do throws(SnapshotError) {
+                try prepare(directory, lock)
+            } catch {
+                lock.undo()
+                throw error
+            }
+            return (isNew, lock)
+        } catch {
+            if isNew { rmdir(directory) }
+            throw error
+        }
+    }
+
+    /// Makes the folder for base, now that nobody else is at work here.
+    private static func prepare(_ directory: String, _ lock: FolderLock) throws(SnapshotError) {
+        let partial = directory + "/" + partialName
+        // Looked at once more: somebody may have come before the lock.
+        if try hasStalePartial(directory) { try removeBase(partial) }
+        guard mkdir(partial, 0o700) == 0 else { throw .notWritable(path: partial, errno: errno) }
+        do throws(StoreError) {
+            try lock.sign()
+        } catch {
+            rmdir(partial)
+            throw .store(error)
+        }
+    }
+
+    /// Refuses a folder that holds anything but what an earlier try left, and what file systems put into their own root.
+    ///
+    /// - Returns: whether an earlier try left a base. Nothing else is in that.
+    private static func hasStalePartial(_ directory: String) throws(SnapshotError) -> Bool {
+        var isStale = false
+        for entry in try entries(directory) {
+            switch entry {
+            case "lost+found": break
+            case FolderLock.name where FolderLock.made(directory + "/" + entry): break
+            case partialName: isStale = true
+            default: throw .notEmpty(path: directory, entry: entry)
+            }
+        }
+        if isStale, let other = try entries(directory + "/" + partialName).first(where: { !baseFiles.contains($0) }) {
+            throw .notEmpty(path: directory + "/" + partialName, entry: other)
+        }
+        return isStale
     }
 
     /// Gives base its name. Its environment must be closed.

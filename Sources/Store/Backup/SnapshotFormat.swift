@@ -9,7 +9,7 @@ public import Vocabulary
 ///
 /// The checksum is the CRC-32C of every byte of the file before it, but for the checksums of earlier blocks: so it
 /// holds a block to its place, and a block that is left out, repeated or moved is damage like any other. A payload holds
-/// whole entries; one is closed when it has 192 KiB.
+/// whole entries; one is closed when it has 192 KiB, and none is longer than 128 MiB.
 ///
 /// | kind | payload |
 /// | --- | --- |
@@ -27,6 +27,9 @@ enum SnapshotFormat {
     static let checksumSize = 4
     /// A block is closed when its payload has as many bytes. A larger entry has a larger block.
     static let blockBytes = 192 << 10
+    /// No payload is longer: an entry is what one request wrote, and the largest that a server can be told to take has
+    /// 64 MiB. Whoever reads a length takes no more memory for it than this.
+    static let largestBlock = 128 << 20
 
     enum Kind: UInt8 {
         case header = 1

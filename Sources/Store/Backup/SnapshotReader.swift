@@ -213,6 +213,11 @@ private struct FileBytes {
         try read(SnapshotFormat.blockHeadSize, into: &buffer)
         let kind = buffer[0]
         let count = buffer.dropFirst().reduce(0) { $0 << 8 | Int($1) }
+        guard count <= SnapshotFormat.largestBlock else {
+            throw .damaged(
+                path: path, offset: start,
+                detail: "a block of \(count) bytes is longer than any, of at most \(SnapshotFormat.largestBlock)")
+        }
         try read(count, into: &buffer)
         let expected = checksum.value
         var stored: [UInt8] = []

@@ -28,7 +28,8 @@ public enum SnapshotRestore {
     ///   - keeps: whether a record goes along. Only what belongs to the old cluster should stay behind: the store's hash
     ///     is compared before records are left out.
     ///   - progress: told the bytes of the file read so far and its size, now and then.
-    /// - Throws: why not; then the folder is as it was before.
+    /// - Throws: why not; then the folder is as it was before. What an earlier try left in it is gone, unless it was the
+    ///   folder that was refused.
     public static func run(
         file: String, into directory: String, bump: Int64 = 0, keeps: (RecordTable, [UInt8]) -> Bool = { _, _ in true },
         progress: (_ read: Int, _ size: Int) -> Void = { _, _ in }

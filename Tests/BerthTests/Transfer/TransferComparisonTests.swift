@@ -112,6 +112,7 @@ import Testing
             #expect(comparison.firstDifferences == Array(expected.prefix(10)))
             #expect((comparison.sourceDigest == comparison.targetDigest) == expected.isEmpty)
             #expect(comparison.sourceKeys == source.values.values.count { $0.lease != 2 })
+            #expect(comparison.sourceKeys + comparison.skippedKeys == source.values.count)
         }
     }
 }
