@@ -57,7 +57,9 @@ public enum ReplicatedLogError: Error, Equatable, Sendable, CustomStringConverti
             log ends at entry \(last) but the store has applied \(applied) (expected a log that reaches it): \
             the data folder is mixed or log files are missing; restore it from a backup
             """
-        case .notVoter(let serverID): "log belongs to a cluster in which server \(serverID) has no vote: put log and base of one data folder together"
+        case .notVoter(let serverID):
+            "log belongs to a cluster in which server \(serverID) has no vote: "
+                + "put log and base of one data folder together"
         case .io(let text): "log i/o failed: \(text)"
         case .resources(let text): "out of resources: \(text)"
         case .stopped: "log is stopped"

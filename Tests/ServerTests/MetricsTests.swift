@@ -91,7 +91,9 @@ import Testing
         }
     }
 
-    @Test func `a flush that fails is told and tried again; writes are refused while both layers are full`() async throws {
+    @Test func `a flush that fails is told and tried again; writes are refused while both layers are full`()
+        async throws
+    {
         let isBroken = Atomic<Bool>(true)
         let tries = Signal()
         try await RunningServer.run({ settings in

@@ -97,7 +97,9 @@ import Vocabulary
         }
     }
 
-    @Test func `a base without sums gets new ones and is guarded from then on, one with those of long ago is refused`() throws {
+    @Test func `a base without sums gets new ones and is guarded from then on, one with those of long ago is refused`()
+        throws
+    {
         let folder = try TestFolder()
         let path = folder.path + "/data/base/"
         let workload = Workload(seed: 5, keys: (0..<30).map { "key\($0)".bytes })

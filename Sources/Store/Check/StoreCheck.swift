@@ -189,8 +189,10 @@ struct StoredSums {
         }
         guard header.transactionID + 1 >= newest.transactionID else {
             findings.add(
-                path, "it belongs to transaction \(header.transactionID), base is at \(newest.transactionID): something "
-                    + "wrote base that keeps no checksums; an older version of Berth does, and then this file may be removed")
+                path,
+                "it belongs to transaction \(header.transactionID), base is at \(newest.transactionID): something "
+                    + "wrote base that keeps no checksums; an older version of Berth does, and then this file may be removed"
+            )
             return
         }
         if try !table.read(Int(header.count), from: file) {
