@@ -8,12 +8,13 @@ import Testing
 @Suite(.timeLimit(.minutes(10))) struct SnapshotStreamTests {
     private typealias CopyClient = StreamClient<Berth_V1_SnapshotChunk>
 
-    /// A copy that its client does not read; far more than one window is to come.
+    /// A copy under way that its client has ceased to read; far more than one window is to come.
     private func unread(_ server: RunningServer) async throws -> CopyClient {
         let client = await server.client { $0.streamWindow = 65_536 }
         let copy = try await CopyClient(client, "/berth.v1.Maintenance/Snapshot")
-        try await copy.setPaused(true)
         try await copy.send(Berth_V1_SnapshotRequest())
+        _ = try await copy.next()
+        try await copy.setPaused(true)
         return copy
     }
 

@@ -76,8 +76,10 @@ import Vocabulary
                 try store.writer.sealAndFlush(store)
             }
             store.abandon()
-            // The header of the transaction before, and of the entries some old, some new ones.
+            // The header of the transaction before, and of the entries some old, some new ones. Where a compaction made more
+            // than one transaction of it, the sums of the first were durable before the second began.
             var torn = try contents(path)
+            guard newestTransaction(torn) <= newestTransaction(before) + 1 else { continue }
             let header = (0..<2).map { $0 * 4_096 }.flatMap { Array($0..<($0 + 64)) }
             for index in header { torn[index] = before[index] }
             for start in stride(from: 8_192, to: min(torn.count, before.count) - 15, by: 16)
@@ -94,6 +96,15 @@ import Vocabulary
             try store.writer.sealAndFlush(store)
             store.abandon()
             #expect(try findings(folder) == [])
+        }
+    }
+
+    /// The transaction that the newer of the two headers names.
+    private func newestTransaction(_ sums: [UInt8]) -> UInt64 {
+        sums.withUnsafeBytes { bytes in
+            max(
+                bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self),
+                bytes.loadUnaligned(fromByteOffset: 4_096 + 16, as: UInt64.self))
         }
     }
 
