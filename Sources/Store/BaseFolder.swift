@@ -35,17 +35,34 @@ struct BaseFolder {
 
     /// Makes base beside its place and moves it there, so that a crash leaves none or a whole one.
     private func create() throws(StoreError) {
-        let new = path + ".new"
-        try DataFolder.makeEmpty(new)
-        let base = try Environment(name: "base", kind: .base, path: new, mapSize: mapSize)
-        defer { base.close() }
-        try BaseContents.create(in: base, expected: configuration.expectedIdentity)
-        try DataFolder.sync(new)
         // An empty folder may be there, with LMDB's lock file at most.
         _ = unlink(path + "/lock.mdb")
-        guard rmdir(path) == 0 || errno == ENOENT else { throw .notWritable(path: path, errno: errno) }
-        guard rename(new, path) == 0 else { throw .notWritable(path: path, errno: errno) }
+        guard rmdir(path) == 0 || errno == ENOENT else {
+            // A file system of its own, that can only be moved into.
+            guard errno == EBUSY else { throw .notWritable(path: path, errno: errno) }
+            return try createInside()
+        }
+        let new = path + ".new"
+        try make(in: new)
+        guard rename(new, path) == 0 else { throw .writing(path, errno) }
         try DataFolder.sync(configuration.directory)
+    }
+
+    private func createInside() throws(StoreError) {
+        let new = path + "/new"
+        try make(in: new)
+        guard rename(new + "/data.mdb", path + "/data.mdb") == 0 else { throw .writing(path, errno) }
+        try DataFolder.sync(path)
+        _ = unlink(new + "/lock.mdb")
+        _ = rmdir(new)
+    }
+
+    private func make(in folder: String) throws(StoreError) {
+        try DataFolder.makeEmpty(folder)
+        let base = try Environment(name: "base", kind: .base, path: folder, mapSize: mapSize)
+        defer { base.close() }
+        try BaseContents.create(in: base, expected: configuration.expectedIdentity)
+        try DataFolder.sync(folder)
     }
 
     /// Twice what is there, so that a store that has outgrown the setting does not begin by growing.

@@ -197,7 +197,8 @@ class Flip:
         """How many entries may be missing: those of the last batch, when the flip is in it and nothing tells it from a
         torn write, as docs/log-recovery.md has it."""
         found = segment.batches(data)
-        last = max(int(name.rpartition("-")[2]) for name in self.original.kinds[self.kind] if self.has_batches(name))
+        written = [name for name in self.original.kinds[self.kind] if self.has_batches(name)]
+        last = max((int(name.rpartition("-")[2]) for name in written), default=-1)
         if not found or not self.name.endswith(f"-{last}"):
             return 0
         start, length, entries = found[-1]
