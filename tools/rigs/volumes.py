@@ -3,6 +3,7 @@
 import os
 import pathlib
 import subprocess
+import tempfile
 
 from .rig import free_space
 
@@ -105,4 +106,11 @@ class Volume:
 
 
 def may_mount():
-    return os.geteuid() == 0
+    if os.geteuid() != 0 or subprocess.run(["losetup", "--find"], capture_output=True).returncode != 0:
+        return False
+    # Root within a container may be without the right to mount.
+    with tempfile.TemporaryDirectory() as folder:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode != 0:
+            return False
+        subprocess.run(["umount", folder], check=True)
+    return True
