@@ -28,6 +28,10 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
+let jwtKit = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let webSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
 // Targets stand bottom up: a module imports only what stands above it in this list.
@@ -45,11 +49,15 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
         .systemLibrary(name: "CRaft", pkgConfig: "raft", providers: [.apt(["libraft-dev", "libuv1-dev"])]),
         .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+        .systemLibrary(name: "CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
         library("Vocabulary", []),
         library("TestSupport", []),
         library("ProtobufWire", []),
@@ -58,11 +66,16 @@ let package = Package(
         library("Store", ["CLMDB", "Vocabulary", "ProtobufWire"]),
         library("ReplicatedLog", ["CRaft", "Vocabulary", deque]),
         library("StateMachine", ["Vocabulary", "ProtobufWire", "EtcdAPI", "Store", deque]),
+        library("BoltFile", []),
+        library("Identity", ["CCrypt", "Vocabulary", crypto, jwtKit, logging]),
+        library("Gateway", ["EtcdAPI", "GRPCTransport", protobuf, nioCore, webSocket]),
+        library("Configuration", [yams]),
         library(
             "Server",
             [
                 "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "Store", "ReplicatedLog", "StateMachine",
-                nioCore, nioPosix, logging, lifecycle, deque, heap,
+                "BoltFile", "Identity", "Gateway", crypto, protobuf, nioSSL, nioTLS, nioCore, nioPosix, logging,
+                lifecycle, deque, heap,
             ]),
         library(
             "Berth", ["ProtobufWire", "GRPCTransport", "EtcdAPI", nioCore, nioPosix, nioSSL, nioTLS, protobuf, deque]),
@@ -70,7 +83,10 @@ let package = Package(
         library("CommandText", ["Berth"]),
         .executableTarget(
             name: "BerthCommand",
-            dependencies: ["Server", "Berth", "Supervision", "CommandText", arguments, logging, lifecycle],
+            dependencies: [
+                "Server", "Berth", "Supervision", "CommandText", "Configuration", "BoltFile", arguments, logging,
+                lifecycle,
+            ],
             swiftSettings: settings),
         // A server that is wrong on purpose, for tools/rig-powercut. No product ships it.
         .executableTarget(
@@ -79,6 +95,10 @@ let package = Package(
         tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
         tests("GRPCTransportTests", ["CNghttp2", "GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
+        tests("BoltFileTests", ["BoltFile", "TestSupport"]),
+        tests("IdentityTests", ["Identity", "TestSupport"]),
+        tests("GatewayTests", ["Gateway", "EtcdAPI", "GRPCTransport", "TestSupport", protobuf]),
+        tests("ConfigurationTests", ["Configuration", "TestSupport"]),
         tests("StoreTests", ["Store", "Vocabulary", "TestSupport"]),
         tests("ReplicatedLogTests", ["CRaft", "ReplicatedLog", "Vocabulary", "TestSupport"]),
         tests(

@@ -1,0 +1,3 @@
+import CCrypt
+import Crypto
+import JWTKit
