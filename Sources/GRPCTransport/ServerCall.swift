@@ -84,6 +84,12 @@ public final class ServerCall: @unchecked Sendable {
         return request.metadata.value(of: name)
     }
 
+    /// The common name of the certificate the client showed; nil without TLS or without a certificate.
+    public var peerCommonName: String? {
+        eventLoop.preconditionInEventLoop()
+        return nil
+    }
+
     /// When the client gives up; the call is cancelled then.
     public var deadline: NIODeadline? {
         eventLoop.preconditionInEventLoop()

@@ -26,6 +26,18 @@ public struct ServerSettings: Sendable {
     public var snapshotCount = ServerSettings.defaultSnapshotCount
     /// When the member compacts by itself.
     public var autoCompaction = AutoCompactionSettings.off
+    /// Who may do what.
+    public var auth = AuthSettings()
+    /// Certificates for `https` addresses; nil when there are none.
+    public var tls: TLSSettings?
+    /// What is served over plain HTTP beside gRPC.
+    public var http = HTTPSettings()
+    /// Bounds and times of client connections.
+    public var connections = ConnectionSettings()
+    /// How often watches that ask for it hear that nothing happened; 100 ms at least.
+    public var watchProgressInterval: Duration = .seconds(600)
+    /// Whether `/metrics` has histograms of each method's times.
+    public var hasExtensiveMetrics = false
     /// Changes how the store is opened, for tests of its faults.
     package var changeStore: @Sendable (inout StoreConfiguration) -> Void = { _ in }
     /// How long a client may take next to nothing of a copy of the store before it loses it.
@@ -87,57 +99,4 @@ public struct SettingsError: Error, CustomStringConvertible, Sendable {
 
     /// Wraps the line.
     public init(_ description: String) { self.description = description }
-}
-
-/// An address clients reach a member at: `http://HOST:PORT`.
-public struct ClientURL: Hashable, Sendable, CustomStringConvertible {
-    /// A host name or an address, IPv6 ones without brackets.
-    public let host: String
-    /// 0 to 65535; 0 lets the system choose when listening.
-    public let port: Int
-
-    /// Pairs host and port.
-    public init(host: String, port: Int) {
-        self.host = host
-        self.port = port
-    }
-
-    /// Reads `http://HOST:PORT`.
-    ///
-    /// - Throws: `SettingsError` that says what is wrong with the text.
-    public init(parsing text: String) throws(SettingsError) {
-        let expected = "expected http://HOST:PORT, such as http://127.0.0.1:2379"
-        if text.hasPrefix("https://") {
-            throw SettingsError("'\(text)' asks for TLS, which this version does not serve; \(expected)")
-        }
-        guard text.hasPrefix("http://") else { throw SettingsError("'\(text)' is not a client URL; \(expected)") }
-        var rest = text.dropFirst("http://".count)
-        if rest.hasSuffix("/") { rest = rest.dropLast() }
-        let host: Substring
-        let portText: Substring
-        if rest.hasPrefix("["), let close = rest.firstIndex(of: "]") {
-            host = rest[rest.index(after: rest.startIndex)..<close]
-            let after = rest[rest.index(after: close)...]
-            guard after.hasPrefix(":") else { throw SettingsError("'\(text)' has no port; \(expected)") }
-            portText = after.dropFirst()
-        } else {
-            guard let colon = rest.lastIndex(of: ":") else {
-                throw SettingsError("'\(text)' has no port; \(expected)")
-            }
-            host = rest[..<colon]
-            portText = rest[rest.index(after: colon)...]
-        }
-        guard !host.isEmpty, !host.contains("/"), host.contains(":") == rest.hasPrefix("[") else {
-            throw SettingsError("'\(text)' has no usable host; \(expected)")
-        }
-        guard let port = UInt16(portText) else {
-            throw SettingsError("'\(text)' has no usable port ('\(portText)'); \(expected)")
-        }
-        self.init(host: String(host), port: Int(port))
-    }
-
-    /// The URL as text.
-    public var description: String {
-        host.contains(":") ? "http://[\(host)]:\(port)" : "http://\(host):\(port)"
-    }
 }
