@@ -60,12 +60,13 @@ let package = Package(
         .systemLibrary(name: "CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
         library("Vocabulary", []),
         library("TestSupport", []),
+        library("Measures", []),
         library("ProtobufWire", []),
-        library("GRPCTransport", ["CNghttp2", nioCore, nioPosix, nioHTTP1, logging, deque]),
+        library("GRPCTransport", ["CNghttp2", "Measures", nioCore, nioPosix, nioHTTP1, logging, deque]),
         library("EtcdAPI", ["Vocabulary", "ProtobufWire", protobuf]),
-        library("Store", ["CLMDB", "Vocabulary", "ProtobufWire"]),
-        library("ReplicatedLog", ["CRaft", "Vocabulary", deque]),
-        library("StateMachine", ["Vocabulary", "ProtobufWire", "EtcdAPI", "Store", deque]),
+        library("Store", ["CLMDB", "Measures", "Vocabulary", "ProtobufWire"]),
+        library("ReplicatedLog", ["CRaft", "Measures", "Vocabulary", deque]),
+        library("StateMachine", ["Measures", "Vocabulary", "ProtobufWire", "EtcdAPI", "Store", deque]),
         library("BoltFile", []),
         library("Identity", ["CCrypt", "Vocabulary", crypto, jwtKit, logging]),
         library("Gateway", ["EtcdAPI", "GRPCTransport", protobuf, nioCore, webSocket]),
@@ -73,8 +74,8 @@ let package = Package(
         library(
             "Server",
             [
-                "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "Store", "ReplicatedLog", "StateMachine",
-                "BoltFile", "Identity", "Gateway", crypto, protobuf, nioSSL, nioTLS, nioCore, nioPosix, logging,
+                "Measures", "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "Store", "ReplicatedLog",
+                "StateMachine", "BoltFile", "Identity", "Gateway", crypto, protobuf, nioSSL, nioTLS, nioCore, nioPosix, logging,
                 lifecycle, deque, heap,
             ]),
         library(
@@ -92,8 +93,9 @@ let package = Package(
         .executableTarget(
             name: "berth-faulty", dependencies: ["Server", "Store", logging, lifecycle], path: "Sources/FaultyBerth",
             swiftSettings: settings),
+        tests("MeasuresTests", ["Measures"]),
         tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
-        tests("GRPCTransportTests", ["CNghttp2", "GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
+        tests("GRPCTransportTests", ["CNghttp2", "GRPCTransport", "Measures", "TestSupport", nioCore, nioPosix, logging]),
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("BoltFileTests", ["BoltFile", "TestSupport"]),
         tests("IdentityTests", ["Identity", "TestSupport"]),
@@ -103,12 +105,12 @@ let package = Package(
         tests("ReplicatedLogTests", ["CRaft", "ReplicatedLog", "Vocabulary", "TestSupport"]),
         tests(
             "StateMachineTests",
-            ["StateMachine", "Store", "EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
+            ["StateMachine", "Store", "EtcdAPI", "Measures", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests(
             "ServerTests",
             [
-                "Server", "Store", "EtcdAPI", "GRPCTransport", "Vocabulary", "TestSupport", protobuf, nioCore, nioPosix,
-                logging, lifecycle,
+                "Server", "Store", "EtcdAPI", "GRPCTransport", "Measures", "Vocabulary", "TestSupport", protobuf, nioCore,
+                nioPosix, logging, lifecycle,
             ]),
         tests(
             "BerthTests",

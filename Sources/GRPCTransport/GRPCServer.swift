@@ -1,4 +1,5 @@
 public import Logging
+import Measures
 public import NIOCore
 public import NIOPosix
 import NIOHTTP1
@@ -36,11 +37,12 @@ public final class GRPCServer: Sendable {
     ) async throws -> GRPCServer {
         var contexts: [ObjectIdentifier: LoopContext] = [:]
         for eventLoop in group.makeIterator() {
-            contexts[ObjectIdentifier(eventLoop)] = LoopContext(eventLoop: eventLoop)
+            contexts[ObjectIdentifier(eventLoop)] = LoopContext(
+                eventLoop: eventLoop, meter: configuration.meter?.makeLoop())
         }
         let loops = contexts
         let connections = ConnectionCount(limit: configuration.maxConnections)
-        let methods = MethodTable(services)
+        let methods = MethodTable(services, meter: configuration.meter)
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -52,11 +54,16 @@ public final class GRPCServer: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard let loop = loops[ObjectIdentifier(channel.eventLoop)], connections.add() else {
+                        configuration.meter?.refused(by: .connections)
                         logger.warning(
                             "connection refused: too many are open", metadata: ["open": "\(connections.open)"])
                         throw ChannelError.eof
                     }
-                    channel.closeFuture.whenComplete { _ in connections.remove() }
+                    configuration.meter?.connectionsOpened.add()
+                    channel.closeFuture.whenComplete { _ in
+                        connections.remove()
+                        configuration.meter?.connectionsClosed.add()
+                    }
                     var own = configuration
                     try configuration.prepareConnection?(channel, &own)
                     try addChooser(channel, loop, own, methods, http1)

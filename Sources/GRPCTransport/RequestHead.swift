@@ -138,6 +138,11 @@ package struct MetadataBlock: Sendable {
     }
 
     package func value(of name: String) -> String? {
+        withValue(of: name) { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Looks at the first value of a name in place; nil when there is none.
+    func withValue<Result>(of name: String, _ body: (UnsafeRawBufferPointer) -> Result) -> Result? {
         guard !bytes.isEmpty else { return nil }
         return bytes.withUnsafeBytes { block in
             var offset = 0
@@ -147,7 +152,7 @@ package struct MetadataBlock: Sendable {
                 let nameStart = offset + 6
                 let valueStart = nameStart + nameLength
                 if name.utf8.elementsEqual(block[nameStart..<valueStart]) {
-                    return String(decoding: block[valueStart..<(valueStart + valueLength)], as: UTF8.self)
+                    return body(UnsafeRawBufferPointer(rebasing: block[valueStart..<(valueStart + valueLength)]))
                 }
                 offset = valueStart + valueLength
             }

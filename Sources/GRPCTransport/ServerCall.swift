@@ -42,6 +42,8 @@ public final class ServerCall: @unchecked Sendable {
     /// What the connection's reassembly budget lent to the message that is arriving.
     var grantedBytes = 0
     var isWaitingForGrant = false
+    /// What is counted of it; nil until its handler may have it, and where nobody counts.
+    var tally: CallTally?
     private(set) var outbound = OutboundMessages()
     private var hasSentHeaders = false
     /// nghttp2 stopped asking for data; it must be told when there is some.
@@ -165,7 +167,7 @@ public final class ServerCall: @unchecked Sendable {
     public func finish(_ status: GRPCStatus = .ok) {
         eventLoop.preconditionInEventLoop()
         guard active, let connection else { return }
-        end()
+        end(status.code)
         close(with: status, on: connection)
     }
 
@@ -173,7 +175,7 @@ public final class ServerCall: @unchecked Sendable {
     public func respond(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
         guard active, let connection else { return }
-        end()
+        end(.ok)
         queue(message, on: connection)
         trailingStatus = .ok
         startOrResume(connection)
@@ -240,7 +242,7 @@ public final class ServerCall: @unchecked Sendable {
     func cancel(_ reason: CancelReason) {
         guard active else { return }
         let callback = cancelCallback
-        end()
+        end(reason.code)
         callback?(reason)
     }
 
@@ -263,8 +265,9 @@ public final class ServerCall: @unchecked Sendable {
         connection = nil
     }
 
-    private func end() {
+    private func end(_ code: GRPCCode) {
         active = false
+        tally?.ended(code)
         messageCallback = nil
         halfCloseCallback = nil
         roomCallback = nil
@@ -279,6 +282,7 @@ public final class ServerCall: @unchecked Sendable {
     private func queue(_ message: [UInt8], on connection: ServerConnection) {
         let before = outbound.byteCount
         outbound.append(message)
+        tally?.sent(bytes: message.count)
         connection.queuedBytes += outbound.byteCount - before
     }
 
@@ -305,7 +309,7 @@ public final class ServerCall: @unchecked Sendable {
     /// Refuses a request that is no gRPC request.
     func refuse(httpStatus: StaticString, _ status: GRPCStatus) {
         guard active, let connection else { return }
-        end()
+        end(status.code)
         hasSentHeaders = true
         connection.submitTrailersOnly(self, httpStatus: httpStatus, status: status)
     }

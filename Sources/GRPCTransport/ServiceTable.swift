@@ -18,8 +18,12 @@ public struct ServiceTable: Sendable {
     }
 
     /// Adds a method with a stream in either or both directions.
-    public mutating func streaming(_ path: String, _ handler: @escaping StreamingHandler) {
-        add(path, .streaming(handler))
+    ///
+    /// - Parameter type: what its calls are counted as; its messages may flow as they like all the same.
+    public mutating func streaming(
+        _ path: String, type: CallMeter.MethodType = .serverStream, _ handler: @escaping StreamingHandler
+    ) {
+        add(path, .streaming(type, handler))
     }
 
     private mutating func add(_ path: String, _ kind: ServerMethod.Kind) {
@@ -32,14 +36,17 @@ public struct ServiceTable: Sendable {
 final class ServerMethod: Sendable {
     enum Kind: Sendable {
         case unary(ServiceTable.UnaryHandler)
-        case streaming(ServiceTable.StreamingHandler)
+        case streaming(CallMeter.MethodType, ServiceTable.StreamingHandler)
     }
     let path: [UInt8]
     let kind: Kind
+    /// Its place in the server's meter; nil when nobody counts it.
+    let meterPosition: Int?
 
-    init(path: [UInt8], kind: Kind) {
+    init(path: [UInt8], kind: Kind, meterPosition: Int?) {
         self.path = path
         self.kind = kind
+        self.meterPosition = meterPosition
     }
 }
 
@@ -48,7 +55,7 @@ final class MethodTable: Sendable {
     private let slots: [ServerMethod?]
     private let services: Set<String>
 
-    init(_ table: ServiceTable) {
+    init(_ table: ServiceTable, meter: CallMeter? = nil) {
         var capacity = 16
         while capacity < table.methods.count * 2 { capacity *= 2 }
         var slots = [ServerMethod?](repeating: nil, count: capacity)
@@ -57,7 +64,7 @@ final class MethodTable: Sendable {
             let bytes = Array(path.utf8)
             var slot = bytes.withUnsafeBytes(Self.hash) & (capacity - 1)
             while slots[slot] != nil { slot = (slot + 1) & (capacity - 1) }
-            slots[slot] = ServerMethod(path: bytes, kind: kind)
+            slots[slot] = ServerMethod(path: bytes, kind: kind, meterPosition: meter?.position(of: path))
             if let (service, _) = Self.split(path) { services.insert(service) }
         }
         self.slots = slots

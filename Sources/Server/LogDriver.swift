@@ -1,5 +1,6 @@
 import EtcdAPI
 import Logging
+import Measures
 import NIOCore
 import ReplicatedLog
 import StateMachine
@@ -32,6 +33,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     /// Answers of the open turn, by loop number.
     private var answers: [[ProposalAnswer]]
     private var isBatchOpen = false
+    /// When the open batch began, or its last entry was applied: so the clock is read once an entry.
+    private var measuredAt = 0
     /// Set by the first error: from then on nothing is applied or answered until the process restarts.
     private var failure: String?
 
@@ -89,10 +92,14 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         if !isBatchOpen {
             isBatchOpen = true
             machine.recordsEvents = interest.isAny
+            measuredAt = MonotonicClock.nanoseconds
         }
         do {
+            // A replay's times are not those of anybody's request.
+            machine.measuredAt = context == nil ? 0 : measuredAt
             var result = try machine.apply(entry, index: index, term: term)
             guard let context else { return }
+            measure(entry.first, result)
             // Every context this server proposes with is one.
             let proposal = unsafeDowncast(context, to: PendingProposal.self)
             switch result {
@@ -101,6 +108,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
                 if place.holder == nil { routing.waits(place.key, on: proposal.loop.number) }
             case .failure(var error):
                 guard var lock = error.lock else { break }
+                metrics.lockRefusals.add()
                 lock.remainingMilliseconds = leases.remaining(lock.lease)?.milliseconds
                 error.lock = lock
                 result = .failure(error)
@@ -110,6 +118,16 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         } catch {
             fail("entry \(index) could not be applied: \(error)")
             context?.proposalFailed(.io("\(error)"))
+        }
+    }
+
+    private func measure(_ kind: UInt8?, _ result: ApplyResult) {
+        let now = MonotonicClock.nanoseconds
+        defer { measuredAt = now }
+        switch result {
+        case .response, .entered: metrics.applies.took(kind, isSuccess: true, nanoseconds: now - measuredAt)
+        case .failure: metrics.applies.took(kind, isSuccess: false, nanoseconds: now - measuredAt)
+        case .skipped: break
         }
     }
 
@@ -147,7 +165,9 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         if isHolding { _ = acceptsProposals }
     }
 
-    func leadershipChanged(isLeader: Bool, term: RaftTerm) {}
+    func leadershipChanged(isLeader: Bool, term: RaftTerm) {
+        if isLeader { metrics.leaderChanges.add() }
+    }
 
     // MARK: - Log truncation
 

@@ -96,8 +96,10 @@ struct Member: Sendable {
         let keeper = LeaseKeeper()
         let loops = group.makeIterator().enumerated().map { number, eventLoop in
             ServerLoop(
-                eventLoop: eventLoop, number: number, store: store, interest: interest, lineInterest: lineInterest)
+                eventLoop: eventLoop, number: number, store: store, interest: interest, lineInterest: lineInterest,
+                metrics: metrics)
         }
+        metrics.watches = loops.map(\.hub.tallies)
         let driver = LogDriver(
             store: store, machine: machine, loops: loops, interest: interest, lineInterest: lineInterest,
             leases: keeper, metrics: metrics, logger: logger, onFailure: onFailure)
@@ -117,6 +119,7 @@ struct Member: Sendable {
         if storeIndex == .zero, let loop = loops.first { proposeIdentity(of: store, to: log, on: loop) }
         // What waited was the replay.
         metrics.proposals.reset()
+        machine.counts.forgetReplay()
         metrics.replay = log.replay
         logger.info("log replayed", metadata: log.replay.map { Logger.metadata(of: $0) })
         // A restart gives every lease its full time again; replayed grants are on the clock already.
@@ -125,8 +128,10 @@ struct Member: Sendable {
         let context = ServerContext(
             store: store, log: log, machine: machine, keeper: keeper, settings: settings,
             rangePool: RangePool(threads: max(2, System.coreCount / 2)), metrics: metrics)
-        return Member(
-            context: context, services: services(context, settings), loops: loops, logger: logger)
+        metrics.keyCensus.start(context)
+        let services = services(context, settings)
+        metrics.calls = CallMetrics(CallMeter(services, timesCalls: settings.hasExtensiveMetrics))
+        return Member(context: context, services: services, loops: loops, logger: logger)
     }
 
     /// Again and again while the disk refuses it.
@@ -162,7 +167,7 @@ struct Member: Sendable {
         let watch = WatchSettings(
             fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead,
             header: { context.headerTemplate.header(revision: $0, term: context.term) })
-        table.streaming("/etcdserverpb.Watch/Watch") { call in
+        table.streaming("/etcdserverpb.Watch/Watch", type: .bidirectional) { call in
             WatchStream(call: call, settings: watch).start()
         }
         return table

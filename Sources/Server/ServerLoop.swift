@@ -1,8 +1,10 @@
 import DequeModule
 import EtcdAPI
 import GRPCTransport
+import Measures
 import NIOCore
 import NIOPosix
+import ReplicatedLog
 import StateMachine
 import Store
 import Synchronization
@@ -19,11 +21,16 @@ final class ServerLoop: @unchecked Sendable {
     let hub: WatchHub
     let lines: LineHub
     let gate = AnswerGate()
+    private let metrics: ServerMetrics
 
     /// The loop that runs the current thread.
     private static let current = ThreadSpecificVariable<ServerLoop>()
 
-    init(eventLoop: any EventLoop, number: Int, store: Store, interest: LoopInterest, lineInterest: LoopInterest) {
+    init(
+        eventLoop: any EventLoop, number: Int, store: Store, interest: LoopInterest, lineInterest: LoopInterest,
+        metrics: ServerMetrics
+    ) {
+        self.metrics = metrics
         self.eventLoop = eventLoop
         self.number = number
         lines = LineHub(number: number, interest: lineInterest)
@@ -42,6 +49,15 @@ final class ServerLoop: @unchecked Sendable {
             preconditionFailure("called off the server's event loops")
         }
         return loop
+    }
+
+    /// Counts a proposal that got no answer. Any thread.
+    func count(_ error: ProposalError) {
+        switch error {
+        case .queueFull: metrics.queueRefusals.add()
+        case .tooLarge, .stopped: break
+        case .notLeader, .io, .refused: metrics.proposalFailures.add()
+        }
     }
 
     // MARK: - Calls without an end of their own

@@ -26,6 +26,8 @@ final class ServerContext: Sendable {
     let quota: QuotaGuard
     let rangePool: RangePool
     let metrics: ServerMetrics
+    /// What the state machine has applied.
+    let counts: StateMachineCounts
     let copies = CopyDesk()
     private let machine: LogThreadBound<StateMachine>
     /// Addresses the server listens on, with the ports the system chose; known before the first call.
@@ -50,6 +52,7 @@ final class ServerContext: Sendable {
         quota = QuotaGuard(store: store, limitInBytes: settings.quotaBackendBytes)
         self.rangePool = rangePool
         self.metrics = metrics
+        counts = machine.counts
         self.machine = LogThreadBound(machine)
     }
 

@@ -14,6 +14,11 @@ public final class StateMachine {
     public let leases = LeaseTable()
     /// The active alarms; readable from any thread.
     public let alarms = AlarmSet()
+    /// What was applied, for metrics; readable from any thread.
+    public let counts = StateMachineCounts()
+    /// When the entry being applied is applied, in nanoseconds of the monotonic clock, for metrics alone; zero when nobody
+    /// said, as in a replay: then no times are measured.
+    public var measuredAt = 0
     /// Whether to collect changes for watchers. Set between batches; false when nobody watches.
     public var recordsEvents = true
 
@@ -50,6 +55,7 @@ public final class StateMachine {
         try LeaseRecords.load(leases, from: store)
         try alarms.load(from: store)
         lines = try LineTable.load(from: store, leases)
+        lines.show(in: counts)
         var foundMark = false
         try visitRecords(of: store, in: .meta) { (key, _) throws(StoreError) in
             if key == Self.compactedToZeroKey { foundMark = true }

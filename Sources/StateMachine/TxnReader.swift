@@ -7,13 +7,19 @@ public import Vocabulary
 public enum TxnReader {
     /// The answer to a client's transaction for which `isReadOnly` holds.
     public static func response(
-        to request: TxnRequestView, on snapshot: Snapshot, template: ResponseHeaderTemplate, term: RaftTerm
+        to request: TxnRequestView, on snapshot: Snapshot, template: ResponseHeaderTemplate, term: RaftTerm,
+        counts: StateMachineCounts? = nil
     ) throws(RequestFailure) -> [UInt8] {
         let current = snapshot.revision
         var path = try TxnPath.decided(for: request, on: snapshot, at: current)
         let floor = snapshot.compactedRevision == .zero ? -1 : snapshot.compactedRevision.value
         try path.forEachOperation(of: request) { (operation) throws(RequestFailure) in
             try operation.checkRevision(current: current, floor: floor)
+        }
+        if let counts {
+            var ranges = path.comparesJudged
+            try path.forEachOperation(of: request) { _ in ranges += 1 }
+            counts.readTxn(ranges: ranges)
         }
         var writer = WireWriter(capacity: 256)
         let succeeded = path.next()

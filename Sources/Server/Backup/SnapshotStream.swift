@@ -1,5 +1,6 @@
 import EtcdAPI
 import GRPCTransport
+import Measures
 import NIOCore
 import ProtobufWire
 import ReplicatedLog
@@ -30,6 +31,7 @@ final class SnapshotStream: OpenStream {
     private var isComplete = false
     /// Bytes of messages given to the transport.
     private var sentBytes = 0
+    private let began = LeaseKeeper.now()
     private var watchdog: Scheduled<Void>?
 
     init(call: ServerCall, context: ServerContext) {
@@ -189,6 +191,7 @@ final class SnapshotStream: OpenStream {
         if piece != nil {
             watch()
         } else if isComplete {
+            context.metrics.snapshots.observe(LeaseKeeper.now() - began)
             end(.ok)
         } else if !isWorking {
             makePiece()

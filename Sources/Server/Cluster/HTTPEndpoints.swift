@@ -24,7 +24,7 @@ struct HTTPEndpoints: Sendable {
         if path == "/metrics" {
             return HTTP1Response(
                 status: 200, headers: [(name: "content-type", value: MetricText.contentType)],
-                body: Array(MetricText.render(MetricTable.berth, context).utf8))
+                body: Array(MetricText.render(MetricTable.all, context).utf8))
         }
         return health(excluding: parts.count > 1 ? String(parts[1]) : "")
     }
@@ -41,6 +41,7 @@ struct HTTPEndpoints: Sendable {
         let alarm = context.alarms.list().map(\.kind.etcdName).first { !excluded.contains($0) }
         let reason = alarm.map { "ALARM \($0)" } ?? (context.log.status.isLeader ? "" : "RAFT NO LEADER")
         let isHealthy = reason.isEmpty
+        context.metrics.health.answered(isHealthy: isHealthy)
         return Self.text(
             isHealthy ? 200 : 503,
             "{\"health\":\"\(isHealthy)\",\"reason\":\"\(reason)\"}\(isHealthy ? "" : "\n")")

@@ -1,5 +1,6 @@
 import EtcdAPI
 import GRPCTransport
+import Measures
 import NIOCore
 import ReplicatedLog
 import StateMachine
@@ -21,7 +22,9 @@ struct MaintenanceService: Sendable {
         table.unary("/etcdserverpb.Maintenance/Hash") { call, _ in
             context.answer(call) { context throws(EtcdError) in
                 var response = Etcdserverpb_HashResponse()
+                let began = MonotonicClock.nanoseconds
                 let (hash, revision) = try EtcdError.reading { try context.store.hash() }
+                context.metrics.hashes.observe(MonotonicClock.nanoseconds - began)
                 response.hash = hash
                 response.header = context.header(revision: revision)
                 return try EtcdError.encoding { try response.serializedBytes() }
@@ -89,10 +92,12 @@ struct MaintenanceService: Sendable {
         guard let decoded = decode(Etcdserverpb_HashKVRequest.self, request, call) else { return }
         context.answer(call) { context throws(EtcdError) in
             var response = Etcdserverpb_HashKVResponse()
+            let began = MonotonicClock.nanoseconds
             let walked = try EtcdError.reading {
                 let asked = decoded.revision
                 return try context.store.hashKV(at: asked == 0 ? context.store.publishedRevision : Revision(asked))
             }
+            context.metrics.revisionHashes.observe(MonotonicClock.nanoseconds - began)
             response.hash = walked.hash
             response.header = context.header(revision: walked.current)
             // etcd says -1 for a store that was never compacted.

@@ -1,6 +1,7 @@
 import EtcdAPI
 import FoundationEssentials
 import GRPCTransport
+import Measures
 import NIOCore
 import StateMachine
 import Store
@@ -85,6 +86,7 @@ struct BerthLocks: Sendable {
             var response = Berth_V1_RenewResponse()
             let lease = try context.leaseOfPlace(key: [UInt8](decoded.key), token: Revision(decoded.token))
             guard case .renewed(let seconds) = context.keeper.renew(lease) else { throw EtcdError.placeLost }
+            context.metrics.leaseRenewals.add()
             response.header = context.header
             response.ttl = seconds
             call.respond(response)

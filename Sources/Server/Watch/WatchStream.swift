@@ -67,6 +67,7 @@ package final class WatchStream: OpenEndedCall {
     // MARK: - What the hub asks
 
     func send(_ events: EncodedEvents, of watcher: Watcher, headerRevision: Revision) {
+        hub.tallies.add(.events, events.count)
         let header = settings.header(headerRevision)
         guard watcher.wantsFragments, events.bytes.count >= settings.fragmentBytes else {
             return respond(WatchResponse.encoded(header: header, watchID: watcher.id, events: events.bytes))
