@@ -32,7 +32,8 @@ public final class ReplicatedLog: Sendable {
         inbox = ProposalInbox(configuration)
         let loop =
             problem == nil
-            ? LogLoop(configuration, applier: applier, inbox: inbox, waker: waker, status: board,
+            ? LogLoop(
+                configuration, applier: applier, inbox: inbox, waker: waker, status: board,
                 measures: measures) : nil
         life = Mutex(.idle(LogLoopBox(loop)))
     }

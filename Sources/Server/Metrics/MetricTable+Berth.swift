@@ -36,15 +36,22 @@ extension MetricTable {
     ]
 
     private static let writing: [MetricFamily] = [
-        histogram(of: "berth_log_batch_entries", "Entries that one write of the log took.") { $0.log.measures.batchEntries },
-        histogram(of: "berth_log_batch_bytes", "Bytes of entries that one write of the log took.") { $0.log.measures.batchBytes },
-        one("berth_flush_age_seconds", .gauge, "How long the oldest change that is not in the store on disk has waited.") {
+        histogram(of: "berth_log_batch_entries", "Entries that one write of the log took.") {
+            $0.log.measures.batchEntries
+        },
+        histogram(of: "berth_log_batch_bytes", "Bytes of entries that one write of the log took.") {
+            $0.log.measures.batchBytes
+        },
+        one(
+            "berth_flush_age_seconds", .gauge, "How long the oldest change that is not in the store on disk has waited."
+        ) {
             $0.store.flushAge(now: LeaseKeeper.now()) / .seconds(1)
         },
     ]
 
     private static let clients: [MetricFamily] = [
-        count("berth_watch_fallbacks_total", "Watches that fell back to reading history as their client did not read.") {
+        count("berth_watch_fallbacks_total", "Watches that fell back to reading history as their client did not read.")
+        {
             $0.metrics.watches(.stalls)
         },
         one("berth_connections_open", .gauge, "Client connections.") {

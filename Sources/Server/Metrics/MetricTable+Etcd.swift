@@ -21,11 +21,14 @@ extension MetricTable {
         count("etcd_server_leader_changes_seen_total", "Times that this member began to lead.") {
             $0.metrics.leaderChanges.value
         },
-        count("etcd_server_heartbeat_send_failures_total", "Heartbeats that could not be sent; a lone voter sends none.") {
+        count(
+            "etcd_server_heartbeat_send_failures_total", "Heartbeats that could not be sent; a lone voter sends none."
+        ) {
             _ in 0
         },
         count("etcd_server_learner_promote_successes", "Learners that were promoted.") { _ in 0 },
-        one("etcd_server_snapshot_apply_in_progress_total", .gauge, "1 while another member's snapshot is taken over.") {
+        one("etcd_server_snapshot_apply_in_progress_total", .gauge, "1 while another member's snapshot is taken over.")
+        {
             _ in 0
         },
         one("etcd_server_quota_backend_bytes", .gauge, "Bytes in use from which writes are refused.") {
@@ -73,7 +76,10 @@ extension MetricTable {
         one("etcd_server_proposals_applied_total", .gauge, "The last log entry that was applied.") {
             Double($0.log.status.appliedIndex.value)
         },
-        one("etcd_server_proposals_pending", .gauge, "Writes that wait to enter the log, or are on their way through it.") {
+        one(
+            "etcd_server_proposals_pending", .gauge,
+            "Writes that wait to enter the log, or are on their way through it."
+        ) {
             let status = $0.log.status
             let under = Int64(clamping: status.lastIndex.value) - Int64(clamping: status.appliedIndex.value)
             return Double($0.log.waitingProposals) + Double(max(0, under))
@@ -81,8 +87,11 @@ extension MetricTable {
         count("etcd_server_proposals_failed_total", "Writes that the log did not take, or whose end is not known.") {
             $0.metrics.proposalFailures.value
         },
-        count("etcd_server_slow_read_indexes_total", "Reads that waited for a leader; a lone voter's never do.") { _ in 0 },
-        count("etcd_server_read_indexes_failed_total", "Reads that found no leader; a lone voter needs none.") { _ in 0 },
+        count("etcd_server_slow_read_indexes_total", "Reads that waited for a leader; a lone voter's never do.") { _ in
+            0
+        },
+        count("etcd_server_read_indexes_failed_total", "Reads that found no leader; a lone voter needs none.") { _ in 0
+        },
         MetricFamily(
             name: "etcd_server_client_requests_total", help: "Calls, by what the client says of its API version.",
             kind: .counter

@@ -95,7 +95,8 @@ extension MetricTable {
             Double($0.metrics.watches(.behind))
         },
         count("etcd_debugging_mvcc_events_total", "Events sent to clients.") { $0.metrics.watches(.events) },
-        one("etcd_debugging_mvcc_pending_events_total", .gauge, "Events kept for slow clients; none ever are.") { _ in 0 },
+        one("etcd_debugging_mvcc_pending_events_total", .gauge, "Events kept for slow clients; none ever are.") { _ in 0
+        },
     ]
 
     private static let leases: [MetricFamily] = [
