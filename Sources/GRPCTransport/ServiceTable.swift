@@ -8,6 +8,9 @@ public struct ServiceTable: Sendable {
     public typealias StreamingHandler = @Sendable (ServerCall) -> Void
 
     var methods: [String: ServerMethod.Kind] = [:]
+    /// Asked on the event loop for each call whose metadata hold `hasleader: true`, before its handler: a status refuses
+    /// the call. Calls without it cost nothing.
+    public var leaderCheck: (@Sendable () -> GRPCStatus?)?
 
     /// An empty table.
     public init() {}
@@ -21,6 +24,9 @@ public struct ServiceTable: Sendable {
     public mutating func streaming(_ path: String, _ handler: @escaping StreamingHandler) {
         add(path, .streaming(handler))
     }
+
+    /// Full names of the services that methods were added for.
+    public var serviceNames: Set<String> { Set(methods.keys.compactMap { MethodTable.split($0)?.service }) }
 
     private mutating func add(_ path: String, _ kind: ServerMethod.Kind) {
         precondition(path.utf8.first == UInt8(ascii: "/"), "a method's path starts with a slash")
@@ -47,6 +53,7 @@ final class ServerMethod: Sendable {
 final class MethodTable: Sendable {
     private let slots: [ServerMethod?]
     private let services: Set<String>
+    let leaderCheck: (@Sendable () -> GRPCStatus?)?
 
     init(_ table: ServiceTable) {
         var capacity = 16
@@ -62,6 +69,7 @@ final class MethodTable: Sendable {
         }
         self.slots = slots
         self.services = services
+        leaderCheck = table.leaderCheck
     }
 
     func find(_ path: UnsafeRawBufferPointer) -> ServerMethod? {
@@ -87,7 +95,7 @@ final class MethodTable: Sendable {
         return GRPCStatus(.unimplemented, "unknown method \(method) for service \(service)")
     }
 
-    private static func split(_ path: String) -> (service: String, method: String)? {
+    static func split(_ path: String) -> (service: String, method: String)? {
         guard path.first == "/", let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return nil }
         return (
             String(path[path.index(after: path.startIndex)..<slash]), String(path[path.index(after: slash)...])
