@@ -41,6 +41,6 @@ import Testing
     }
 
     private static func count(_ messages: [Google_Protobuf_DescriptorProto]) -> Int {
-        messages.reduce(0) { $0 + 1 + count($1.nestedType) }
+        messages.filter { !$0.options.mapEntry }.reduce(0) { $0 + 1 + count($1.nestedType) }
     }
 }
