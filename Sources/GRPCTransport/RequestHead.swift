@@ -25,6 +25,9 @@ struct RequestHead {
     var fault: Fault?
     var listBytes = 0
     var metadata = MetadataBlock()
+    /// The metadata hold `hasleader: true`, which etcd's clients send to be refused while there is no leader.
+    var requiresLeader = false
+    private var hasSeenLeaderRule = false
     var isComplete = false
 
     /// Takes one header. `methods` finds the path.
@@ -53,6 +56,10 @@ struct RequestHead {
                 fault = fault ?? .unknownEncoding(Self.quotable(value))
             }
         case 20 where name.equals("grpc-accept-encoding"): break
+        case 9 where name.equals("hasleader"):
+            // Given twice, the first counts.
+            if !hasSeenLeaderRule { requiresLeader = value.equals("true") }
+            hasSeenLeaderRule = true
         default: metadata.append(name: name, value: value)
         }
     }
@@ -65,6 +72,7 @@ struct RequestHead {
         guard isPost else { return ("405", GRPCStatus(.internal, "a gRPC request is a POST")) }
         guard isGRPC else { return ("415", GRPCStatus(.invalidArgument, "content-type is not application/grpc")) }
         guard method != nil else { return ("200", methods.unknown(unknownPath)) }
+        if requiresLeader, fault == nil, let refusal = methods.leaderCheck?() { return ("200", refusal) }
         switch fault {
         case .unknownEncoding(let encoding):
             return ("200", GRPCStatus(.unimplemented, "grpc-encoding \(encoding) is not supported"))

@@ -80,10 +80,16 @@ public final class ServerCall: @unchecked Sendable {
     }
 
     /// The first value of a request header, by its lower-case name. What the transport itself reads (pseudo-headers,
-    /// `te`, `user-agent`, `content-type` and the `grpc-` ones) is not kept.
+    /// `te`, `user-agent`, `content-type`, `hasleader` and the `grpc-` ones) is not kept.
     public func metadata(_ name: String) -> String? {
         eventLoop.preconditionInEventLoop()
         return request.metadata.value(of: name)
+    }
+
+    /// Whether the client wants the call refused, or ended, while there is no leader: metadata `hasleader: true`.
+    public var requiresLeader: Bool {
+        eventLoop.preconditionInEventLoop()
+        return request.requiresLeader
     }
 
     /// The common name of the certificate the client showed; nil without TLS or without a certificate.

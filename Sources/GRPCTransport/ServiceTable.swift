@@ -8,6 +8,9 @@ public struct ServiceTable: Sendable {
     public typealias StreamingHandler = @Sendable (ServerCall) -> Void
 
     var methods: [String: ServerMethod.Kind] = [:]
+    /// Asked on the event loop for each call whose metadata hold `hasleader: true`, before its handler: a status refuses
+    /// the call. Calls without it cost nothing.
+    public var leaderCheck: (@Sendable () -> GRPCStatus?)?
 
     /// An empty table.
     public init() {}
@@ -25,6 +28,9 @@ public struct ServiceTable: Sendable {
     ) {
         add(path, .streaming(type, handler))
     }
+
+    /// Full names of the services that methods were added for.
+    public var serviceNames: Set<String> { Set(methods.keys.compactMap { MethodTable.split($0)?.service }) }
 
     private mutating func add(_ path: String, _ kind: ServerMethod.Kind) {
         precondition(path.utf8.first == UInt8(ascii: "/"), "a method's path starts with a slash")
@@ -54,6 +60,7 @@ final class ServerMethod: Sendable {
 final class MethodTable: Sendable {
     private let slots: [ServerMethod?]
     private let services: Set<String>
+    let leaderCheck: (@Sendable () -> GRPCStatus?)?
 
     init(_ table: ServiceTable, meter: CallMeter? = nil) {
         var capacity = 16
@@ -69,6 +76,7 @@ final class MethodTable: Sendable {
         }
         self.slots = slots
         self.services = services
+        leaderCheck = table.leaderCheck
     }
 
     func find(_ path: UnsafeRawBufferPointer) -> ServerMethod? {
@@ -94,7 +102,7 @@ final class MethodTable: Sendable {
         return GRPCStatus(.unimplemented, "unknown method \(method) for service \(service)")
     }
 
-    private static func split(_ path: String) -> (service: String, method: String)? {
+    static func split(_ path: String) -> (service: String, method: String)? {
         guard path.first == "/", let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return nil }
         return (
             String(path[path.index(after: path.startIndex)..<slash]), String(path[path.index(after: slash)...])

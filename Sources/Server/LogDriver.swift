@@ -29,6 +29,11 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private let logger: Logger
     /// Whether `hold` was told that proposals are held back.
     private var isHolding = false
+    private var isLeader = false
+    /// From the log's disk failing until proposals are taken again: leadership comes back a little earlier.
+    private var isSuspended = false
+    /// As the loops were told last.
+    private var condition = MemberCondition.withoutLeader
 
     /// Answers of the open turn, by loop number.
     private var answers: [[ProposalAnswer]]
@@ -163,10 +168,22 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         store.writer.sealIfDue(now: now)
         // Who waited may have been refused; then nobody asks for room any more.
         if isHolding { _ = acceptsProposals }
+        tellCondition()
     }
 
     func leadershipChanged(isLeader: Bool, term: RaftTerm) {
         if isLeader { metrics.leaderChanges.add() }
+        self.isLeader = isLeader
+        tellCondition()
+    }
+
+    private func tellCondition() {
+        let now: MemberCondition =
+            !isLeader || isSuspended
+            ? .withoutLeader : store.writer.hasRoom || refusal == nil ? .serving : .refusingWrites
+        guard now != condition else { return }
+        condition = now
+        for loop in loops { loop.eventLoop.execute { loop.conditionChanged(now) } }
     }
 
     // MARK: - Log truncation
@@ -199,6 +216,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     func logSuspended(_ error: ReplicatedLogError) {
         metrics.logSuspensions.add()
+        isSuspended = true
+        tellCondition()
         logger.error(
             "nothing can be written; nothing acknowledged is lost, and the log is opened anew until that succeeds",
             metadata: ["error": "\(error)"])
@@ -206,6 +225,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     func logResumed(_ replay: ReplayReport) {
         metrics.replay = replay
+        isSuspended = false
+        tellCondition()
         logger.notice("the log can be written again", metadata: Logger.metadata(of: replay))
     }
 

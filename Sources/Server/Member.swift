@@ -163,23 +163,29 @@ struct Member: Sendable {
         ClusterService(context: context).register(in: &table)
         MaintenanceService(context: context).register(in: &table)
         BerthMaintenance(context: context).register(in: &table)
-        HealthService(context: context).register(in: &table)
         let watch = WatchSettings(
             fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead,
             header: { context.headerTemplate.header(revision: $0, term: context.term) })
         table.streaming("/etcdserverpb.Watch/Watch", type: .bidirectional) { call in
             WatchStream(call: call, settings: watch).start()
         }
+        // These two tell what there is, so they come last.
+        HealthService(services: table.serviceNames).register(in: &table)
+        ReflectionService(served: table.serviceNames).register(in: &table)
+        let log = context.log
+        table.leaderCheck = { log.status.isLeader ? nil : GRPCStatus(.noLeader) }
         return table
     }
 
     private func startTimers() {
         // The tasks end with their loops.
+        let interval = TimeAmount(max(context.settings.watchProgressInterval, ServerSettings.minWatchProgressInterval))
         for loop in loops {
             loop.eventLoop.execute {
+                // A tenth is added at most, so that the watches of many servers do not tick together.
                 _ = loop.eventLoop.scheduleRepeatedTask(
-                    initialDelay: WatchSettings.progressInterval, delay: WatchSettings.progressInterval,
-                    maximumAllowableJitter: WatchSettings.progressJitter
+                    initialDelay: interval, delay: interval,
+                    maximumAllowableJitter: .nanoseconds(interval.nanoseconds / 10)
                 ) { _ in loop.hub.progressTick() }
             }
         }

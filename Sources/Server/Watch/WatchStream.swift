@@ -43,6 +43,8 @@ package final class WatchStream: OpenEndedCall {
 
     var hasRoom: Bool { isOpen && call.hasRoom }
 
+    var endsWithoutLeader: Bool { call.requiresLeader }
+
     /// Ends the stream from this side.
     func end(_ status: GRPCStatus) {
         guard isOpen else { return }
@@ -138,10 +140,10 @@ package final class WatchStream: OpenEndedCall {
     }
 
     private func create(_ request: Etcdserverpb_WatchCreateRequest) {
+        guard request.startRevision >= 0 else { return refuse(EtcdError.compacted.message) }
         guard let range = KeyRange(watching: [UInt8](request.key), end: [UInt8](request.rangeEnd)) else {
             return refuse("mvcc: watcher range is empty")
         }
-        guard request.startRevision >= 0 else { return refuse(EtcdError.compacted.message) }
         guard watchers.count < Self.maximumWatches else {
             return refuse("etcdserver: too many watches on one stream (limit \(Self.maximumWatches))")
         }
@@ -197,9 +199,4 @@ struct WatchSettings: Sendable {
     let fragmentBytes: Int
     /// The header of an answer given at a revision.
     let header: @Sendable (Revision) -> ResponseHeader
-
-    /// How often a quiet watch that asked for it is told how far it is; etcd's default.
-    static let progressInterval = TimeAmount.minutes(10)
-    /// At most this much is added, so that the watches of many servers do not tick together.
-    static let progressJitter = TimeAmount.minutes(1)
 }
