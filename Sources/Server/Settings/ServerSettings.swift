@@ -43,6 +43,8 @@ public struct ServerSettings: Sendable {
     /// How long a client may take next to nothing of a copy of the store before it loses it.
     package var snapshotStall: Duration = .seconds(60)
 
+    /// The version of etcd that a member says it is.
+    public static var etcdVersion: String { MaintenanceService.etcdVersion }
     /// etcd's default quota, 2 GiB.
     public static let defaultQuotaBackendBytes: Int64 = 2 << 30
     /// etcd's default request size, 1.5 MiB.
