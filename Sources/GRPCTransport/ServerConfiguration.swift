@@ -48,6 +48,11 @@ public struct ServerConfiguration: Sendable {
     /// bounds and times of this connection alone, which it may change.
     public var prepareConnection: (@Sendable (any Channel, inout ServerConfiguration) throws -> Void)?
 
+    /// Whether other processes may listen on the same port, each taking a share of its connections.
+    public var reusesPort = false
+    /// What the handshake of this connection tells of its other side; set by `prepareConnection`, nil without TLS.
+    public var peer: ConnectionPeer?
+
     /// The defaults.
     public init() {}
 }
