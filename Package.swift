@@ -30,6 +30,7 @@ let deque = Target.Dependency.product(name: "DequeModule", package: "swift-colle
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let jwtKit = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let webSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -50,6 +51,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
         .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
@@ -75,7 +77,8 @@ let package = Package(
             "Server",
             [
                 "Measures", "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "Store", "ReplicatedLog",
-                "StateMachine", "BoltFile", "Identity", "Gateway", crypto, protobuf, nioSSL, nioTLS, nioCore, nioPosix, logging,
+                "StateMachine", "BoltFile", "Identity", "Gateway", crypto, protobuf, nioSSL, nioTLS, asn1, nioCore,
+                nioPosix, logging,
                 lifecycle, deque, heap,
             ]),
         library(
@@ -95,7 +98,8 @@ let package = Package(
             swiftSettings: settings),
         tests("MeasuresTests", ["Measures"]),
         tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
-        tests("GRPCTransportTests", ["CNghttp2", "GRPCTransport", "Measures", "TestSupport", nioCore, nioPosix, logging]),
+        tests(
+            "GRPCTransportTests", ["CNghttp2", "GRPCTransport", "Measures", "TestSupport", nioCore, nioPosix, logging]),
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("BoltFileTests", ["BoltFile", "TestSupport"]),
         tests("IdentityTests", ["Identity", "TestSupport"]),
@@ -109,7 +113,8 @@ let package = Package(
         tests(
             "ServerTests",
             [
-                "Server", "Store", "EtcdAPI", "GRPCTransport", "Measures", "Vocabulary", "TestSupport", protobuf, nioCore,
+                "Server", "Store", "EtcdAPI", "GRPCTransport", "Measures", "Vocabulary", "TestSupport", protobuf,
+                nioSSL, nioTLS, nioCore,
                 nioPosix, logging, lifecycle,
             ]),
         tests(

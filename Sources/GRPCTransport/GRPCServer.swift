@@ -5,6 +5,10 @@ public import NIOPosix
 import NIOHTTP1
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// A listening gRPC server. Its handlers run on the event loops of the group it was bound with.
 public final class GRPCServer: Sendable {
     private let channel: any Channel
@@ -46,6 +50,7 @@ public final class GRPCServer: Sendable {
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: configuration.reusesPort ? 1 : 0)
             .serverChannelOption(.maxMessagesPerRead, value: 32)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(
@@ -78,7 +83,7 @@ public final class GRPCServer: Sendable {
         _ http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response
     ) throws {
         let chooser = ProtocolChooser(
-            loop: loop, timeout: configuration.handshakeTimeout,
+            loop: loop, timeout: configuration.handshakeTimeout, peer: configuration.peer,
             addHTTP2: { channel in
                 try channel.pipeline.syncOperations.addHandler(
                     ServerConnection(loop: loop, configuration: configuration, methods: methods))

@@ -95,7 +95,7 @@ public final class ServerCall: @unchecked Sendable {
     /// The common name of the certificate the client showed; nil without TLS or without a certificate.
     public var peerCommonName: String? {
         eventLoop.preconditionInEventLoop()
-        return nil
+        return connection?.configuration.peer?.commonName
     }
 
     /// When the client gives up; the call is cancelled then.

@@ -50,6 +50,10 @@ public struct ServerConfiguration: Sendable {
 
     /// Counts calls, messages and connections; nil counts nothing. One made for the same services.
     public var meter: CallMeter?
+    /// Whether other processes may listen on the same port, each taking a share of its connections.
+    public var reusesPort = false
+    /// What the handshake of this connection tells of its other side; set by `prepareConnection`, nil without TLS.
+    public var peer: ConnectionPeer?
 
     /// The defaults.
     public init() {}

@@ -31,11 +31,12 @@ class Service:
 
 
 class Client:
-    """A connection of its own to `address` (host:port)."""
+    """A connection of its own to `address` (host:port), with TLS when there are `credentials` for it."""
 
-    def __init__(self, address, options=()):
-        self.channel = grpc.insecure_channel(
+    def __init__(self, address, options=(), credentials=None):
+        self.channel = (grpc.secure_channel if credentials else grpc.insecure_channel)(
             address,
+            *([credentials] if credentials else []),
             options=[
                 ("grpc.use_local_subchannel_pool", 1),  # Else clients of one process would share a connection.
                 ("grpc.max_receive_message_length", -1),
