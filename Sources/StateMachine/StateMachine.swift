@@ -63,7 +63,8 @@ public final class StateMachine {
         wasCompactedToZero = foundMark
     }
 
-    static let compactedToZeroKey = Array("compacted to 0".utf8)
+    /// Name of the setting that remembers a compaction to revision 0.
+    package static let compactedToZeroKey = Array("compacted to 0".utf8)
 
     /// Applies one entry. Its effects are seen by later entries at once, by readers after `commit`.
     ///

@@ -8,7 +8,7 @@ import Store
 import SwiftProtobuf
 import Vocabulary
 
-/// `etcdserverpb.Maintenance`: status, alarms, hashes and defragmentation.
+/// `etcdserverpb.Maintenance`: status, alarms, hashes, defragmentation and etcd's snapshot.
 struct MaintenanceService: Sendable {
     /// What clients are told they talk to. They read major.minor.patch and choose features by it; Kubernetes, for one,
     /// uses progress requests from 3.5.13 on. Berth follows 3.5's rules, so it names a 3.5.
@@ -34,6 +34,9 @@ struct MaintenanceService: Sendable {
         table.unary("/etcdserverpb.Maintenance/Defragment") { call, _ in defragment(call) }
         table.unary("/etcdserverpb.Maintenance/MoveLeader") { moveLeader($0, $1) }
         table.unary("/etcdserverpb.Maintenance/Downgrade") { downgrade($0, $1) }
+        table.streaming("/etcdserverpb.Maintenance/Snapshot") { call in
+            SnapshotStream(call: call, context: context, form: .etcd).start()
+        }
     }
 
     private func status(_ call: ServerCall) {
