@@ -109,7 +109,7 @@ let package = Package(
         tests(
             "ServerTests",
             [
-                "Server", "Store", "EtcdAPI", "GRPCTransport", "Vocabulary", "TestSupport", protobuf, nioSSL, nioTLS,
+                "Server", "Store", "EtcdAPI", "GRPCTransport", "Vocabulary", "TestSupport", protobuf, nioSSL,
                 nioCore, nioPosix, logging, lifecycle,
             ]),
         tests(
