@@ -114,8 +114,7 @@ let package = Package(
             "ServerTests",
             [
                 "Server", "Store", "EtcdAPI", "GRPCTransport", "Measures", "Vocabulary", "TestSupport", protobuf,
-                nioSSL, nioTLS, nioCore,
-                nioPosix, logging, lifecycle,
+                nioSSL, nioCore, nioPosix, logging, lifecycle,
             ]),
         tests(
             "BerthTests",

@@ -294,6 +294,39 @@ def test_a_session_taken_up_again_is_judged_again(secure, authority, alice):
     assert not answer(session)[0]
 
 
+def joined(path, *files):
+    path.write_text("".join(file.read_text() for file in files))
+    return path
+
+
+def test_intermediate_authorities(secure, authority, tmp_path):
+    middle = authority.subordinate(tmp_path / "middle", "authority in the middle")
+    leaf = middle.issue("dave", "dave")
+    dave = Pair(joined(tmp_path / "chain.pem", leaf.cert, middle.cert), leaf.key)
+    crl = authority.revoke()
+    both = joined(tmp_path / "both.pem", authority.cert, middle.cert)
+
+    def is_let_in(identity=dave, **options):
+        server = secure(identity=identity, log_level="debug", **options).launch()
+        try:
+            eventually(lambda: "berth ready" in server.log())
+            return get(server, authority=authority, identity=identity) is not None, server.log()
+        finally:
+            server.stop()
+
+    assert is_let_in(trusted_ca_file=authority.cert)[0]
+    assert not is_let_in(leaf, trusted_ca_file=authority.cert)[0]  # The chain is not whole.
+    # What the client brought along could be revoked unseen.
+    let_in, log = is_let_in(trusted_ca_file=authority.cert, client_crl_file=crl)
+    assert not let_in and "not in --trusted-ca-file" in log
+    assert is_let_in(trusted_ca_file=both, client_crl_file=crl)[0]
+    authority.revoke(Pair(middle.cert, middle.cert))
+    let_in, log = is_let_in(trusted_ca_file=both, client_crl_file=crl)
+    assert not let_in and "authority in the middle" in log
+    # As the library has it, and docs/tls.md says.
+    assert not is_let_in(trusted_ca_file=middle.cert)[0]
+
+
 # Files that change
 
 

@@ -12,7 +12,8 @@ func `a client URL is read and written back`(text: String, host: String, port: I
 }
 
 @Test(arguments: [
-    "127.0.0.1:2379", "unix://127.0.0.1:2379", "http://127.0.0.1", "https://127.0.0.1", "http://:2379", "http://127.0.0.1:65536",
+    "127.0.0.1:2379", "unix://127.0.0.1:2379", "http://127.0.0.1", "https://127.0.0.1",
+    "http://:2379", "http://127.0.0.1:65536",
     "http://127.0.0.1:x", "http://::1:2379", "http://[::1]", "http://a/b:1", "",
 ])
 func `a bad client URL is refused with what was expected`(text: String) {

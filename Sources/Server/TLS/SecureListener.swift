@@ -7,7 +7,7 @@ import NIOSSL
 package struct SecureListener: Sendable {
     let credentials: TLSCredentials
     let offer: TLSMaterial.Offer
-    let handshakes: HandshakeCount
+    package let handshakes: HandshakeCount
     let logger: Logger
 
     /// Puts the parts together; `handshakes` may be shared with other listeners.

@@ -76,6 +76,19 @@ class Authority:
         self.cert = self.folder / "ca.pem"
         self._key_and_request("ca", name, "-x509", "-days", "30", "-addext", "basicConstraints=critical,CA:TRUE")
 
+    def subordinate(self, folder, name):
+        """An authority that this one vouches for."""
+        below = Authority(folder, name)
+        request = below.folder / "ca.csr"
+        openssl("req", "-new", "-key", below.folder / "ca-key.pem", "-subj", f"/CN={name}", "-out", request)
+        extensions = below.folder / "ca.ext"
+        extensions.write_text("basicConstraints=critical,CA:TRUE\n")
+        self._ca(
+            "-in", request, "-out", below.cert, "-notext", "-extfile", extensions,
+            "-startdate", moment(-1), "-enddate", moment(30),
+        )  # fmt: skip
+        return below
+
     def _key_and_request(self, file, common_name, *options):
         openssl(
             "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
