@@ -21,10 +21,9 @@ import Testing
     @Test func `each number of entries gives pages that are linked once, branches with two children at least`() throws {
         for count in Array(0...60) + [120, 121, 122, 123, 240, 241, 242, 14_400, 14_401, 14_641, 14_700] {
             // One entry a leaf.
-            let entries = (0..<count).map { number in
-                BoltModel.Entry(
-                    key: withUnsafeBytes(of: UInt64(number).bigEndian) { Array($0) } + [UInt8](repeating: 7, count: 10),
-                    value: [UInt8](repeating: 1, count: 4000))
+            let entries = (0..<count).map { (number: Int) -> BoltModel.Entry in
+                let key = BoltModel.key(number) + [UInt8](repeating: 7, count: 10)
+                return BoltModel.Entry(key: key, value: [UInt8](repeating: 1, count: 4000))
             }
             let file = try BoltModel(buckets: [("key", entries)]).file()
             let pages = try RawPages(file)
@@ -35,7 +34,7 @@ import Testing
 
     @Test func `long keys make branches overflow, and still two children each`() throws {
         for count in 1...40 {
-            let entries = (0..<count).map { number in
+            let entries = (0..<count).map { (number: Int) -> BoltModel.Entry in
                 BoltModel.Entry(key: [UInt8(number)] + [UInt8](repeating: 9, count: 3000), value: [1])
             }
             let model = BoltModel(buckets: [("key", entries)])
