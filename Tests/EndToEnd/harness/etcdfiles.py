@@ -29,6 +29,11 @@ class Release:
     def __repr__(self):
         return self.name
 
+    @property
+    def keeps_negative_leases(self):
+        """etcd 3.5.1 forgets leases with negative numbers when it starts; 3.4 and late 3.5 do not."""
+        return self.name != "distro"
+
     def run(self, *arguments):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ETCD")}
         return subprocess.run(
@@ -97,11 +102,11 @@ def save(client, path):
     return size
 
 
-def fill(client, seed, operations=1000):
+def fill(client, release, seed, operations=1000):
     """A life of its own: puts, deletions, transactions, leases of odd numbers, values over a page, keys of any bytes."""
     rng = random.Random(seed)
     keys = [rng.randbytes(rng.choice([1, 8, 40, 600])) for _ in range(120)] + [b"\0", b"\xff" * 20, b"key"]
-    leases = [7, -8, 2**62 + 1]
+    leases = [7, -8 if release.keeps_negative_leases else 8, 2**62 + 1]
     for lease in leases:
         client.grant(3000 + lease % 10, lease)
     client.grant(77, 1234)  # Without keys.
