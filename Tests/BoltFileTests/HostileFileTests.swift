@@ -7,10 +7,10 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct HostileFileTests {
     /// A small file with branches, overflow and several buckets.
     private func model() -> BoltModel {
-        let entries = (0..<600).map { number in
-            BoltModel.Entry(
-                key: withUnsafeBytes(of: UInt64(number).bigEndian) { Array($0) },
-                value: [UInt8](repeating: UInt8(number % 251), count: number % 97 == 0 ? 9000 : 60))
+        let entries = (0..<600).map { (number: Int) -> BoltModel.Entry in
+            let size = number % 97 == 0 ? 9000 : 60
+            return BoltModel.Entry(
+                key: BoltModel.key(number), value: [UInt8](repeating: UInt8(number % 251), count: size))
         }
         return BoltModel(buckets: [("auth", []), ("key", entries), ("meta", Array(entries.prefix(3)))])
     }
@@ -26,7 +26,7 @@ import Testing
     func `files with changed bytes never crash a reader, nor keep it`(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
         let whole = try model().file()
-        for _ in 0..<4000 {
+        for _ in 0..<500 {
             var bytes = whole
             for _ in 0..<Int.random(in: 1...6, using: &random) {
                 // Half of the changes hit the beginnings of pages, where the structure is.

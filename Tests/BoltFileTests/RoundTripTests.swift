@@ -7,8 +7,8 @@ import Testing
     @Test(arguments: Seeds.all)
     func `entries of any size come back in order, from whole pages`(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
-        for _ in 0..<12 {
-            let model = BoltModel.random(&random, entries: 0...1500)
+        for _ in 0..<6 {
+            let model = BoltModel.random(&random, entries: 0...800)
             let file = try model.file()
             #expect(file.count % BoltWriter.pageSize == 0)
             #expect(try BoltModel.read(file) == model)
@@ -19,12 +19,11 @@ import Testing
 
     /// bbolt takes for granted that a branch has two children.
     @Test func `each number of entries gives pages that are linked once, branches with two children at least`() throws {
-        for count in Array(0...60) + [120, 121, 122, 123, 240, 241, 242, 14_400, 14_401, 14_641, 14_700] {
+        for count in Array(0...60) + [118, 119, 120, 121, 122, 123, 240, 241, 242] {
             // One entry a leaf.
-            let entries = (0..<count).map { number in
-                BoltModel.Entry(
-                    key: withUnsafeBytes(of: UInt64(number).bigEndian) { Array($0) } + [UInt8](repeating: 7, count: 10),
-                    value: [UInt8](repeating: 1, count: 4000))
+            let entries = (0..<count).map { (number: Int) -> BoltModel.Entry in
+                let key = BoltModel.key(number) + [UInt8](repeating: 7, count: 10)
+                return BoltModel.Entry(key: key, value: [UInt8](repeating: 1, count: 4000))
             }
             let file = try BoltModel(buckets: [("key", entries)]).file()
             let pages = try RawPages(file)
@@ -34,9 +33,9 @@ import Testing
     }
 
     @Test func `long keys make branches overflow, and still two children each`() throws {
-        for count in 1...40 {
-            let entries = (0..<count).map { number in
-                BoltModel.Entry(key: [UInt8(number)] + [UInt8](repeating: 9, count: 3000), value: [1])
+        for count in Array(1...40) + [81, 82, 83, 84, 242, 243, 244, 245] {
+            let entries = (0..<count).map { (number: Int) -> BoltModel.Entry in
+                BoltModel.Entry(key: BoltModel.key(number) + [UInt8](repeating: 9, count: 1500), value: [1])
             }
             let model = BoltModel(buckets: [("key", entries)])
             let file = try model.file()
