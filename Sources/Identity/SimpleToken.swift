@@ -19,7 +19,10 @@ public struct SimpleToken: Sendable {
     }
 
     /// What the letters hash to.
-    public var digest: [UInt8] { Array(SHA256.hash(data: letters)) }
+    public var digest: [UInt8] { Self.digest(of: letters) }
+
+    /// What any secret is remembered by.
+    public static func digest(of secret: [UInt8]) -> [UInt8] { Array(SHA256.hash(data: secret)) }
 
     /// The token as its owner sends it.
     public func text(number: UInt64) -> String { "\(String(decoding: letters, as: UTF8.self)).\(number)" }

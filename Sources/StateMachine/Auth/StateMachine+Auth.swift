@@ -27,7 +27,8 @@ extension StateMachine {
         return HeaderOnlyResponse.encoded(header: header(term))
     }
 
-    /// Orders a login among the changes: the password was compared before, at a revision that must still stand.
+    /// Orders a login among the changes: the password was compared before, at a revision that must still stand. The answer's
+    /// token is the number alone; the letters are for the one who proposed it to add.
     func applyAuthenticate(
         _ entry: AuthenticateEntry, index: RaftIndex, _ term: RaftTerm
     ) throws(RequestFailure) -> [UInt8] {
@@ -35,7 +36,7 @@ extension StateMachine {
         guard let user = auth.users[entry.user], !user.hasNoPassword else { throw .refused(.authenticationFailed) }
         guard entry.authRevision == auth.revision else { throw .refused(.authRevisionOld) }
         tokenChanges.append(.made(user: entry.user, digest: entry.tokenDigest, number: index.value))
-        return HeaderOnlyResponse.encoded(header: header(term))
+        return AuthenticateResponse.encoded(header: header(term), token: Array(index.description.utf8))
     }
 
     // MARK: - The switch
