@@ -32,6 +32,24 @@ public struct ServiceTable: Sendable {
     /// Full names of the services that methods were added for.
     public var serviceNames: Set<String> { Set(methods.keys.compactMap { MethodTable.split($0)?.service }) }
 
+    /// Puts a question before methods: `admission` tells for each path what is asked of every call before its handler is,
+    /// or nil where nothing is. A status refuses the call; nil lets it through.
+    public mutating func admit(_ admission: (_ path: String) -> (@Sendable (ServerCall) -> GRPCStatus?)?) {
+        for (path, kind) in methods {
+            guard let refusal = admission(path) else { continue }
+            switch kind {
+            case .unary(let handler):
+                methods[path] = .unary { call, request in
+                    if let status = refusal(call) { call.fail(status) } else { handler(call, request) }
+                }
+            case .streaming(let type, let handler):
+                methods[path] = .streaming(type) { call in
+                    if let status = refusal(call) { call.fail(status) } else { handler(call) }
+                }
+            }
+        }
+    }
+
     private mutating func add(_ path: String, _ kind: ServerMethod.Kind) {
         precondition(path.utf8.first == UInt8(ascii: "/"), "a method's path starts with a slash")
         precondition(methods.updateValue(kind, forKey: path) == nil, "two handlers for \(path)")

@@ -24,6 +24,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private let lineInterest: LoopInterest
     private var routing = WaitRouting()
     private let leases: LeaseKeeper
+    private let tokens: TokenKeeper
     private let onFailure: @Sendable (String) -> Void
     private let metrics: ServerMetrics
     private let logger: Logger
@@ -53,7 +54,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     init(
         store: Store, machine: StateMachine, loops: [ServerLoop], interest: LoopInterest,
-        lineInterest: LoopInterest, leases: LeaseKeeper, metrics: ServerMetrics,
+        lineInterest: LoopInterest, leases: LeaseKeeper, tokens: TokenKeeper, metrics: ServerMetrics,
         logger: Logger, onFailure: @escaping @Sendable (String) -> Void
     ) {
         self.store = store
@@ -62,6 +63,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         self.interest = interest
         self.lineInterest = lineInterest
         self.leases = leases
+        self.tokens = tokens
         self.metrics = metrics
         self.logger = logger
         self.onFailure = onFailure
@@ -146,6 +148,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
             return fail("a batch could not be committed: \(error)")
         }
         if !batch.leaseChanges.isEmpty { leases.follow(batch.leaseChanges) }
+        if !batch.tokenChanges.isEmpty { tokens.follow(batch.tokenChanges) }
         let hasRevisions = batch.lastRevision >= batch.firstRevision
         for loop in loops {
             let wantsEvents = hasRevisions && interest.wants(loop.number)

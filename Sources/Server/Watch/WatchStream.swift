@@ -141,6 +141,12 @@ package final class WatchStream: OpenEndedCall {
 
     private func create(_ request: Etcdserverpb_WatchCreateRequest) {
         guard request.startRevision >= 0 else { return refuse(EtcdError.compacted.message) }
+        do throws(EtcdError) {
+            let key = request.key.isEmpty ? [0] : [UInt8](request.key)
+            try settings.authorize(call, KeyRange(key: key, end: [UInt8](request.rangeEnd)))
+        } catch {
+            return refuse(error.asWatchRefusal)
+        }
         guard let range = KeyRange(watching: [UInt8](request.key), end: [UInt8](request.rangeEnd)) else {
             return refuse("mvcc: watcher range is empty")
         }
@@ -193,10 +199,25 @@ package final class WatchStream: OpenEndedCall {
     }
 }
 
+extension EtcdError {
+    /// Why a watch was refused, as Go prints a status. Clients look for these texts.
+    fileprivate var asWatchRefusal: String {
+        let code: String
+        switch self {
+        case .invalidAuthToken: code = "Unauthenticated"
+        case .authRevisionOld, .userEmpty: code = "InvalidArgument"
+        default: return "rpc error: code = PermissionDenied desc = \(EtcdError.permissionDenied.message)"
+        }
+        return "rpc error: code = \(code) desc = \(message)"
+    }
+}
+
 /// What all watch streams share.
 struct WatchSettings: Sendable {
     /// A response of this size or more is split when the watch asked for fragments.
     let fragmentBytes: Int
     /// The header of an answer given at a revision.
     let header: @Sendable (Revision) -> ResponseHeader
+    /// Refuses a watch that the call may not have.
+    let authorize: @Sendable (ServerCall, KeyRange) throws(EtcdError) -> Void
 }

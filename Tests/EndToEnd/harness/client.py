@@ -54,6 +54,7 @@ class Client:
         self.watch_service = services["etcdserverpb.Watch"]
         self.lease = services["etcdserverpb.Lease"]
         self.cluster = services["etcdserverpb.Cluster"]
+        self.auth = services["etcdserverpb.Auth"]
         self.maintenance = services["etcdserverpb.Maintenance"]
         self.maintenance_berth = services["berth.v1.Maintenance"]
         self.lock = services["v3lockpb.Lock"]
