@@ -1,5 +1,6 @@
 import EtcdAPI
 import GRPCTransport
+import Gateway
 public import Logging
 import NIOCore
 import NIOPosix
@@ -89,7 +90,10 @@ public final class BerthServer: Service {
         // for as long as gRPC's two hours.
         configuration.keepaliveInterval = .seconds(30)
         configuration.maxRequestBytes = settings.maxRequestBytes + ServerSettings.messageOverhead
-        let endpoints = HTTPEndpoints(context: member.context)
+        let endpoints = HTTPEndpoints(
+            context: member.context,
+            gateway: settings.http.hasGateway
+                ? Gateway(services: member.services, maxMessageBytes: configuration.maxRequestBytes) : nil)
         var servers: [GRPCServer] = []
         // Until all are bound, MemberList would know only some; a client that is that early is told the settings.
         member.context.boundURLs.withLock { $0 = settings.listenClientURLs }
