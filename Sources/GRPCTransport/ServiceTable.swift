@@ -50,6 +50,14 @@ public struct ServiceTable: Sendable {
         }
     }
 
+    /// Paths of all methods.
+    package var paths: Set<String> { Set(methods.keys) }
+
+    /// The method at a path, for callers that do not come by gRPC.
+    package func method(at path: String) -> ServerMethod? {
+        methods[path].map { ServerMethod(path: Array(path.utf8), kind: $0, meterPosition: nil) }
+    }
+
     private mutating func add(_ path: String, _ kind: ServerMethod.Kind) {
         precondition(path.utf8.first == UInt8(ascii: "/"), "a method's path starts with a slash")
         precondition(methods.updateValue(kind, forKey: path) == nil, "two handlers for \(path)")
@@ -57,13 +65,13 @@ public struct ServiceTable: Sendable {
 }
 
 /// One method as the table holds it.
-final class ServerMethod: Sendable {
-    enum Kind: Sendable {
+package final class ServerMethod: Sendable {
+    package enum Kind: Sendable {
         case unary(ServiceTable.UnaryHandler)
         case streaming(CallMeter.MethodType, ServiceTable.StreamingHandler)
     }
     let path: [UInt8]
-    let kind: Kind
+    package let kind: Kind
     /// Its place in the server's meter; nil when nobody counts it.
     let meterPosition: Int?
 

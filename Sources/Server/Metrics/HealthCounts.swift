@@ -35,12 +35,12 @@ final class HealthCounts: Sendable {
     }
 
     /// One check was made.
-    func checked(_ type: StaticString, _ name: StaticString, isSuccess: Bool) {
+    func checked(_ type: String, _ name: String, isSuccess: Bool) {
         state.withLock { state in
-            var outcome = state.checks[Check(type: "\(type)", name: "\(name)"), default: Outcome()]
+            var outcome = state.checks[Check(type: type, name: name), default: Outcome()]
             if isSuccess { outcome.successes += 1 } else { outcome.failures += 1 }
             outcome.wasSuccess = isSuccess
-            state.checks[Check(type: "\(type)", name: "\(name)")] = outcome
+            state.checks[Check(type: type, name: name)] = outcome
         }
     }
 
