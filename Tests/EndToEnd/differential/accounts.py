@@ -2,9 +2,10 @@
 
 import collections
 import dataclasses
+import re
 
 from harness.api import pb
-from .normalise import refuses_watch_by_its_own_id
+from .normalise import answers_refused_watch_early
 from .peers import version_of
 
 ROOT, ROOT_PASSWORD = "root", "root's password"
@@ -249,8 +250,10 @@ class AuthOperations:
                 stream.send(request)
             answers = [side.identity.answer(s.next(), request) for side, s in zip(self.sides, streams)]
             for side, answer in zip(self.sides, answers):
-                if answer.canceled and refuses_watch_by_its_own_id(version_of(side.server.kind)):
+                if answer.canceled and answers_refused_watch_early(version_of(side.server.kind)):
                     answer.watch_id = -1
+                if answer.canceled and self.rules.hides_why_a_watch_was_refused:
+                    answer.cancel_reason = re.sub("code = .*", "some reason", answer.cancel_reason)
         finally:
             for stream in streams:
                 stream.cancel()

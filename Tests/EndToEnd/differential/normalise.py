@@ -48,12 +48,15 @@ class Peer:
     looks_for_role_before_permission: bool
     # Before 3.5.10 an unknown token is refused even while auth is off. None is sent then.
     rejects_unknown_tokens_while_off: bool
-    # Before 3.5.28 some calls are open to all, or judged by other rights. Then only root makes them.
+    # Before 3.5.9 anyone learns of a lease and its keys, and before 3.5.28 some other calls are
+    # open to all, or judged by other rights. Then only root makes them.
     early_rights: bool
     # Before 3.5.10 the gateway has no route for HashKV. It is asked for over gRPC.
     lacks_hashkv_route: bool
     # /health has its `reason` from 3.5 on.
     health_without_reason: bool
+    # Before 3.5.6 a watch that someone without a good token asks for is refused as one that is not permitted.
+    hides_why_a_watch_was_refused: bool
     # Before 3.5.10 a deadline that passes in the server is an error of code Unknown.
     context_errors_are_unknown: bool
     # Before 3.5.8 a progress request is answered at once, later only when all watches of the stream are in sync. So it
@@ -83,9 +86,9 @@ def loses_writes_when_killed(version):
     return version is not None and (3, 5) <= version < (3, 5, 3)
 
 
-def refuses_watch_by_its_own_id(version):
+def answers_refused_watch_early(version):
     """Early 3.5 answers a watch that is not permitted with the id that was asked for; 3.4 and late 3.5 with -1."""
-    return version is not None and (3, 5) <= version < (3, 5, 10)
+    return version is not None and (3, 5) <= version < (3, 5, 6)
 
 
 def peer_for(version):
@@ -101,6 +104,7 @@ def peer_for(version):
         early_rights=parts < (3, 5, 28),
         lacks_hashkv_route=parts < (3, 5, 10),
         health_without_reason=parts < (3, 5),
+        hides_why_a_watch_was_refused=parts < (3, 5, 6),
         context_errors_are_unknown=parts < (3, 5, 10),
     )
 

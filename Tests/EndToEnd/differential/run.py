@@ -26,7 +26,8 @@ CATCH_UP = 0.35  # Seconds within which a server has moved a watch that replayed
 
 def show(value):
     if isinstance(value, tuple):
-        return f"  error {value[0]}: {value[1]}"
+        # An error's code and text, or what an HTTP answer is compared by.
+        return f"  error {value[0]}: {value[1]}" if len(value) == 2 else "\n".join(f"  {part}" for part in value)
     if hasattr(value, "DESCRIPTOR"):
         text = text_format.MessageToString(value, as_utf8=False)
         text = re.sub(r'"([^"\n]{60})[^"\n]{20,}"', lambda match: f'"{match[1]}…" ({len(match[0])} characters)', text)
@@ -47,6 +48,7 @@ class Run(AuthOperations, PlainOperations, ServiceOperations):
         self.verbose = verbose
         self.draw = Generator(seed)
         self.modes = modes
+        self.without = set()  # Kinds of operations that are left out.
         self.accounts = Accounts(self.draw.random)
         self.history = History()
         self.number = 0
@@ -87,7 +89,7 @@ class Run(AuthOperations, PlainOperations, ServiceOperations):
             kinds |= _AUTH_KINDS
         if self.modes.gateway:
             kinds |= _GATEWAY_KINDS
-        return kinds
+        return {kind: weight for kind, weight in kinds.items() if kind not in self.without}
 
     def finish(self):
         """The whole state, once more."""

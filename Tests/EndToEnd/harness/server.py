@@ -82,7 +82,7 @@ class Server:
             flags |= self.security.flags()
         flags |= {name.replace("_", "-"): value for name, value in self.options.items()}
         for name, value in flags.items():
-            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+            command += [f"--{name}=true"] if value is True else [f"--{name}", str(value)]
         return command
 
     def environment(self):
