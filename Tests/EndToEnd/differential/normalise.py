@@ -67,9 +67,12 @@ class Peer:
 
     def judges_otherwise(self, method, request):
         """Whether late 3.5 and this version may give another answer to someone who is not root."""
-        return self.early_rights and (
-            method in _OTHER_RIGHTS_EARLY
-            or method == "kv.Txn" and any(operation.HasField("request_txn") for operation in (*request.success, *request.failure))
+        if not self.early_rights:
+            return False
+        # A put with a lease needs more than a right to its key, which a transaction was not held to.
+        return method in _OTHER_RIGHTS_EARLY or method == "kv.Txn" and any(
+            operation.HasField("request_txn") or operation.HasField("request_put") and operation.request_put.lease
+            for operation in (*request.success, *request.failure)
         )
 
 
