@@ -35,13 +35,13 @@ public final class AlarmSet: Sendable {
             self.init(kind: kind, memberID: numbers[1])
         }
 
-        init(kind: Kind, memberID: UInt64) {
+        package init(kind: Kind, memberID: UInt64) {
             self.kind = kind
             self.memberID = memberID
         }
 
         /// Kind and member, 8 bytes each, big-endian.
-        var recordKey: [UInt8] {
+        package var recordKey: [UInt8] {
             withUnsafeBytes(of: kind.rawValue.bigEndian) { Array($0) }
                 + withUnsafeBytes(of: memberID.bigEndian) { Array($0) }
         }

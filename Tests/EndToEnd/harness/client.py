@@ -32,14 +32,12 @@ class Service:
 
 
 class Client:
-    """A connection of its own to `address` (host:port), with TLS when there are credentials."""
+    """A connection of its own to `address` (host:port), with TLS when there are `credentials` for it."""
 
     def __init__(self, address, options=(), credentials=None):
-        connect = grpc.insecure_channel
-        if credentials:
-            connect = functools.partial(grpc.secure_channel, credentials=credentials)
-        self.channel = connect(
+        self.channel = (grpc.secure_channel if credentials else grpc.insecure_channel)(
             address,
+            *([credentials] if credentials else []),
             options=[
                 ("grpc.use_local_subchannel_pool", 1),  # Else clients of one process would share a connection.
                 ("grpc.max_receive_message_length", -1),
