@@ -4,11 +4,11 @@ package import NIOCore
 package struct ServerPipeline {
     private let methods: MethodTable
     private let configuration: ServerConfiguration
-    private let http1: @Sendable (HTTP1Request) -> HTTP1Response
+    private let http1: @Sendable (HTTPExchange) -> Void
 
     /// The handlers that `GRPCServer.bind` gives to every connection it accepts.
     package init(
-        services: ServiceTable, http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response,
+        services: ServiceTable, http1: @escaping @Sendable (HTTPExchange) -> Void,
         configuration: ServerConfiguration = .init()
     ) {
         self.methods = MethodTable(services)
