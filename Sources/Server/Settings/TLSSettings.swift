@@ -8,6 +8,8 @@ public struct TLSSettings: Sendable {
     public var trustedCAFile: String?
     /// Whether a client must show a certificate. Its common name is the user then, when there is no token.
     public var requiresClientCertificate = false
+    /// Verifies the certificate of a client that shows one, and lets in those that show none. etcd has no such setting.
+    public var acceptsClientsWithoutCertificate = false
     /// A client's certificate must name one of these hosts; empty lets any in.
     public var allowedHostnames: [String] = []
     /// PEM or DER file of revoked client certificates.
