@@ -35,6 +35,25 @@ let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let webSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
+/// The fuzz targets, when `tools/fuzz` builds: it names the library they are linked with in FUZZ_LIBRARY.
+let fuzzTargets: [Target] =
+    if let library = Context.environment["FUZZ_LIBRARY"] {
+        [
+            .systemLibrary(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
+            .executableTarget(
+                name: "berth-fuzz",
+                dependencies: [
+                    "CLibFuzzer", "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "StateMachine", "Gateway",
+                    nioCore,
+                    .product(name: "NIOEmbedded", package: "swift-nio"), protobuf,
+                ],
+                path: "Fuzz/Targets", swiftSettings: settings,
+                linkerSettings: [.unsafeFlags([library, "-lstdc++"])]),
+        ]
+    } else {
+        []
+    }
+
 // Targets stand bottom up: a module imports only what stands above it in this list.
 let package = Package(
     name: "berth",
@@ -125,5 +144,5 @@ let package = Package(
         tests("SupervisionTests", ["Supervision", "TestSupport"]),
         tests("CommandTextTests", ["CommandText", "Berth"]),
         tests("BerthCommandTests", ["BerthCommand", "Supervision"]),
-    ]
+    ] + fuzzTargets
 )

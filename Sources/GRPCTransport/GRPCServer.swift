@@ -78,7 +78,7 @@ public final class GRPCServer: Sendable {
         return GRPCServer(channel: channel, loops: loops, connections: connections)
     }
 
-    private static func addChooser(
+    static func addChooser(
         _ channel: any Channel, _ loop: LoopContext, _ configuration: ServerConfiguration, _ methods: MethodTable,
         _ http1: @escaping @Sendable (HTTPExchange) -> Void
     ) throws {

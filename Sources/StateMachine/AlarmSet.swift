@@ -51,7 +51,7 @@ public final class AlarmSet: Sendable {
     /// One bit a kind; changes under the mutex only.
     private let active = Atomic<Int64>(0)
 
-    init() {}
+    package init() {}
 
     /// Whether an alarm of this kind is active for any member.
     public func contains(_ kind: Kind) -> Bool {
