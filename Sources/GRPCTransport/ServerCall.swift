@@ -143,6 +143,7 @@ public final class ServerCall: @unchecked Sendable {
     public func send(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
         guard active, let connection else { return }
+        tally?.sent(bytes: message.count)
         queue(message, on: connection)
         startOrResume(connection)
         if !fits(connection, within: 1) { connection.waitForRoom(self) }
@@ -175,6 +176,7 @@ public final class ServerCall: @unchecked Sendable {
     public func respond(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
         guard active, let connection else { return }
+        tally?.sent(bytes: message.count)
         end(.ok)
         queue(message, on: connection)
         trailingStatus = .ok
@@ -282,7 +284,6 @@ public final class ServerCall: @unchecked Sendable {
     private func queue(_ message: [UInt8], on connection: ServerConnection) {
         let before = outbound.byteCount
         outbound.append(message)
-        tally?.sent(bytes: message.count)
         connection.queuedBytes += outbound.byteCount - before
     }
 

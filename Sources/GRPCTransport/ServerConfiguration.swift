@@ -48,9 +48,6 @@ public struct ServerConfiguration: Sendable {
     /// bounds and times of this connection alone, which it may change.
     public var prepareConnection: (@Sendable (any Channel, inout ServerConfiguration) throws -> Void)?
 
-    /// Counts calls, messages and connections; nil counts nothing. One made for the same services.
-    public var meter: CallMeter?
-
     /// The defaults.
     public init() {}
 }

@@ -8,6 +8,8 @@ public struct ServiceTable: Sendable {
     public typealias StreamingHandler = @Sendable (ServerCall) -> Void
 
     var methods: [String: ServerMethod.Kind] = [:]
+    /// Counts the calls of these methods, and the connections of servers with this table; nil counts nothing.
+    public var meter: CallMeter?
 
     /// An empty table.
     public init() {}
@@ -54,8 +56,10 @@ final class ServerMethod: Sendable {
 final class MethodTable: Sendable {
     private let slots: [ServerMethod?]
     private let services: Set<String>
+    let meter: CallMeter?
 
-    init(_ table: ServiceTable, meter: CallMeter? = nil) {
+    init(_ table: ServiceTable) {
+        meter = table.meter
         var capacity = 16
         while capacity < table.methods.count * 2 { capacity *= 2 }
         var slots = [ServerMethod?](repeating: nil, count: capacity)

@@ -89,7 +89,6 @@ public final class BerthServer: Service {
         // for as long as gRPC's two hours.
         configuration.keepaliveInterval = .seconds(30)
         configuration.maxRequestBytes = settings.maxRequestBytes + ServerSettings.messageOverhead
-        configuration.meter = member.context.metrics.calls?.meter
         let endpoints = HTTPEndpoints(context: member.context)
         var servers: [GRPCServer] = []
         // Until all are bound, MemberList would know only some; a client that is that early is told the settings.

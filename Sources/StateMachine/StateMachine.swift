@@ -19,6 +19,8 @@ public final class StateMachine {
     /// When the entry being applied is applied, in nanoseconds of the monotonic clock, for metrics alone; zero when nobody
     /// said, as in a replay: then no times are measured.
     public var measuredAt = 0
+    /// What the entry applied last asked for, for metrics alone.
+    public private(set) var appliedKind = CommandKind.identity
     /// Whether to collect changes for watchers. Set between batches; false when nobody watches.
     public var recordsEvents = true
 
@@ -113,6 +115,7 @@ public final class StateMachine {
     private func apply(
         _ kind: CommandKind, _ request: UnsafeRawBufferPointer, _ term: RaftTerm
     ) throws(RequestFailure) -> ApplyResult {
+        appliedKind = kind
         switch kind {
         case .identity:
             try checkIdentity(request)
