@@ -53,6 +53,8 @@ public struct ServerSettings: Sendable {
     public static let defaultMaxTxnOps = 128
     /// 32,768 entries.
     public static let defaultSnapshotCount = 32_768
+    /// Watches are not told of progress more often than this.
+    static let minWatchProgressInterval: Duration = .milliseconds(100)
     /// What a gRPC message may hold beyond the request size, as in etcd.
     static let messageOverhead = 512 << 10
 
