@@ -77,9 +77,9 @@ class Server:
             }
             command = [binary]
         flags |= {"name": self.name, "data-dir": str(self.data_dir), "listen-client-urls": self.url}
-        flags |= {name.replace("_", "-"): str(value) for name, value in self.options.items()}
+        flags |= {name.replace("_", "-"): value for name, value in self.options.items()}
         for name, value in flags.items():
-            command += [f"--{name}", value]
+            command += [f"--{name}=true"] if value is True else [f"--{name}", str(value)]
         return command
 
     def environment(self):
