@@ -39,10 +39,7 @@ struct ProcessNumbers: Sendable {
         return Double(limit.rlim_cur)
     }
 
-    /// Since Linux 6.2 the folder's size is the number; before, its entries are counted.
     private static func countOpenFiles() -> Int {
-        var status = stat()
-        if stat("/proc/self/fd", &status) == 0, status.st_size > 0 { return Int(status.st_size) }
         guard let folder = opendir("/proc/self/fd") else { return 0 }
         defer { closedir(folder) }
         // Itself, `.` and `..` do not count.
