@@ -22,8 +22,11 @@ public struct ServerConfiguration: Sendable {
     public var connectionWindow = 4 << 20
     /// Largest sum of a request's header names, values and 32 bytes each.
     public var maxHeaderListBytes = 16 << 10
-    /// Time to send the HTTP/2 preface with its settings, or an HTTP/1.1 request.
+    /// Time to send the HTTP/2 preface with its settings, or an HTTP/1.1 request: its first one's head, then each next
+    /// 16 KiB of a body, and to take each 256 KiB of an answer that is whole.
     public var handshakeTimeout: TimeAmount = .seconds(10)
+    /// An HTTP/1.1 connection without a request for this long is closed.
+    public var http1IdleTimeout: TimeAmount = .seconds(60)
     /// Pings of a client closer than this are counted against it.
     public var minPingInterval: TimeAmount = .seconds(5)
     /// Whether a client without an open call may ping at `minPingInterval` too.
@@ -52,6 +55,8 @@ public struct ServerConfiguration: Sendable {
     public var reusesPort = false
     /// What the handshake of this connection tells of its other side; set by `prepareConnection`, nil without TLS.
     public var peer: ConnectionPeer?
+    /// Whether the connection has TLS.
+    var isSecure: Bool { peer != nil }
 
     /// The defaults.
     public init() {}

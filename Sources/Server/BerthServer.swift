@@ -1,5 +1,6 @@
 import EtcdAPI
 import GRPCTransport
+import Gateway
 public import Logging
 import NIOCore
 import NIOPosix
@@ -90,10 +91,18 @@ public final class BerthServer: Service {
     private func listen(
         _ member: Member, _ listeners: Listeners, _ group: MultiThreadedEventLoopGroup
     ) async throws -> [Listeners.Bound] {
-        let endpoints = HTTPEndpoints(context: member.context)
+        let endpoints = HTTPEndpoints(
+            context: member.context,
+            gateway: settings.http.hasGateway
+                ? Gateway(
+                    services: member.services,
+                    maxMessageBytes: settings.maxRequestBytes + ServerSettings.messageOverhead)
+                : nil)
         // Until all are bound, MemberList would know only some; a client that is that early is told the settings.
         member.context.boundURLs.withLock { $0 = settings.listenClientURLs }
-        let bound = try await listeners.open(group, services: member.services) { endpoints.respond(to: $0) }
+        let bound = try await listeners.open(
+            group, services: member.services
+        ) { endpoints.respond(to: $0, $1) }
         member.context.boundURLs.withLock { $0 = bound.filter(\.service.answersGRPC).map(\.url) }
         return bound
     }

@@ -13,18 +13,17 @@ package struct HostWhitelist: Sendable {
     package init(_ hosts: [String]) { self.hosts = hosts.isEmpty || hosts.contains("*") ? nil : Set(hosts) }
 
     /// The refusal of a request; nil when it may be answered.
-    package func refusal(of request: HTTP1Request) -> HTTP1Response? {
+    package func refusal(of head: HTTPHead) -> HTTPResponse? {
         guard let hosts else { return nil }
-        let host = Self.name(request.headers.first { $0.name.lowercased() == "host" }?.value ?? "")
+        let host = Self.name(head.host)
         guard !hosts.contains(host) else { return nil }
-        return HTTP1Response(
-            status: 421, headers: [(name: "content-type", value: "text/plain; charset=utf-8")],
-            body: Array(
-                """
-                The Host header names '\(host)', which is not among the hosts that are answered without TLS.
-                Use https, or add the name to --host-whitelist.
+        return .text(
+            421,
+            """
+            The Host header names '\(host.prefix(256))', which is not among the hosts that are answered without TLS.
+            Use https, or add the name to --host-whitelist.
 
-                """.utf8))
+            """)
     }
 
     /// The host without its port; IPv6 addresses lose their brackets with it.

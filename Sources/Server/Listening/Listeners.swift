@@ -41,7 +41,7 @@ struct Listeners: Sendable {
     /// - Throws: `ServerStartError` naming the address that cannot be had.
     func open(
         _ group: MultiThreadedEventLoopGroup, services: ServiceTable,
-        http: @escaping @Sendable (HTTP1Request) -> HTTP1Response
+        http: @escaping @Sendable (HTTPExchange, HTTPEndpoints.Scope) -> Void
     ) async throws -> [Bound] {
         var bound: [Bound] = []
         for listener in plan.listeners {
@@ -79,32 +79,22 @@ struct Listeners: Sendable {
 
     /// What a listener says to a plain HTTP request.
     private func answer(
-        _ listener: ListenPlan.Listener, _ http: @escaping @Sendable (HTTP1Request) -> HTTP1Response
-    ) -> @Sendable (HTTP1Request) -> HTTP1Response {
+        _ listener: ListenPlan.Listener, _ http: @escaping @Sendable (HTTPExchange, HTTPEndpoints.Scope) -> Void
+    ) -> @Sendable (HTTPExchange) -> Void {
         switch listener.service {
-        case .grpc: return { _ in Self.notHere("this address answers gRPC alone") }
-        case .metrics:
-            return { request in
-                Self.isForMetrics(request.target) ? http(request) : Self.notHere("404 page not found")
-            }
+        case .grpc: return { $0.answer(.text(404, "this address answers gRPC alone\n")) }
+        case .metrics: return { http($0, .metrics) }
         case .clients, .http:
-            guard !listener.url.isSecure else { return http }
+            guard !listener.url.isSecure else { return { http($0, .client) } }
             let whitelist = HostWhitelist(settings.http.hostWhitelist)
-            return { request in whitelist.refusal(of: request) ?? http(request) }
+            return { exchange in
+                if let refusal = whitelist.refusal(of: exchange.head) {
+                    exchange.answer(refusal)
+                } else {
+                    http(exchange, .client)
+                }
+            }
         }
-    }
-
-    private static func notHere(_ line: String) -> HTTP1Response {
-        HTTP1Response(
-            status: 404, headers: [(name: "content-type", value: "text/plain; charset=utf-8")],
-            body: Array("\(line)\n".utf8))
-    }
-
-    /// `/metrics`, `/health`, and `/livez` and `/readyz` with their single checks.
-    static func isForMetrics(_ target: String) -> Bool {
-        let path = target.prefix { $0 != "?" }
-        return ["/metrics", "/health", "/livez", "/readyz"].contains { path == $0 }
-            || ["/livez/", "/readyz/"].contains { path.hasPrefix($0) }
     }
 }
 

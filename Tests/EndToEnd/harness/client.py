@@ -1,5 +1,6 @@
 """A gRPC client for tests: every method of every service, shorthands, and streams whose answers can be awaited."""
 
+import functools
 import queue
 import threading
 
@@ -53,6 +54,7 @@ class Client:
         self.kv = services["etcdserverpb.KV"]
         self.watch_service = services["etcdserverpb.Watch"]
         self.lease = services["etcdserverpb.Lease"]
+        self.auth = services["etcdserverpb.Auth"]
         self.cluster = services["etcdserverpb.Cluster"]
         self.maintenance = services["etcdserverpb.Maintenance"]
         self.maintenance_berth = services["berth.v1.Maintenance"]
@@ -110,8 +112,8 @@ class Client:
         response = self.lease.LeaseLeases(pb.LeaseLeasesRequest(), timeout=timeout)
         return [status.ID for status in response.leases]
 
-    def keep_alive(self):
-        return Stream(self.lease.LeaseKeepAlive)
+    def keep_alive(self, metadata=None):
+        return Stream(self.lease.LeaseKeepAlive, metadata=metadata)
 
     def watch(self, **options):
         return WatchStream(self.watch_service.Watch, **options)

@@ -74,8 +74,7 @@ func `a name in a certificate stands for a host, and its star for one label`(
 
 @Suite struct HostWhitelistTests {
     private func isRefused(_ host: String?, _ hosts: [String]) -> Bool {
-        let headers = host.map { [(name: "Host", value: $0)] } ?? []
-        let refusal = HostWhitelist(hosts).refusal(of: HTTP1Request(method: "GET", target: "/", headers: headers))
+        let refusal = HostWhitelist(hosts).refusal(of: HTTPHead(method: "GET", target: "/", host: host ?? ""))
         #expect(refusal == nil || refusal?.status == 421)
         return refusal != nil
     }
