@@ -147,8 +147,8 @@ def at_terminal(arguments, answer):
         if not typed and b"Password of alice: " in shown:
             typed = True
             os.write(terminal, answer)
+    os.close(terminal)  # Ends the command, should it still wait for an answer.
     _, status = os.waitpid(child, 0)
-    os.close(terminal)
     return os.waitstatus_to_exitcode(status), shown.decode()
 
 
