@@ -76,7 +76,6 @@ public struct GivenSettings<Target> {
     public mutating func apply(to target: inout Target) throws {
         for setting in table.settings {
             guard let value = values[setting.name] else { continue }
-            if setting.kind == .boolean { _ = try value.boolean() }
             switch setting.treatment {
             case .used(let apply): try apply(&target, value)
             case .withoutEffect(let reason):

@@ -40,7 +40,7 @@ extension SettingTable {
     }
 
     private static func row(_ setting: Setting<Target>) -> String {
-        let also = setting.otherNames.map { " Also `--\($0)`." }.joined()
+        let also = setting.otherNames.map { " Also `\($0.count == 1 ? "-" : "--")\($0)`." }.joined()
         let block = setting.blockKey.map { " In a file also `\($0.key)` in `\($0.block)`." } ?? ""
         let standard = setting.standard.isEmpty ? "" : "`\(setting.standard)`"
         let reads = setting.reach != .commandLine && setting.origin == .etcd ? "yes" : ""

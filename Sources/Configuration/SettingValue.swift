@@ -19,7 +19,7 @@ public struct SettingValue: Hashable, Sendable {
     ///
     /// - Parameter expected: what would be right, after "expected".
     public func mistake(expected: String) -> ConfigurationError {
-        let shown = Int64(text) == nil ? "'\(text)'" : text
+        let shown = Self.integer(text) == nil ? "'\(text)'" : text
         return ConfigurationError("--\(name) is \(shown)\(place); expected \(expected)")
     }
 

@@ -31,7 +31,7 @@ extension ServerCall {
 
     /// Starts a method with a stream of requests, answers or both.
     package func beginStreaming() {
-        guard case .streaming(let handler) = calledMethod?.kind else { return }
+        guard case .streaming(_, let handler) = calledMethod?.kind else { return }
         handler(self)
     }
 

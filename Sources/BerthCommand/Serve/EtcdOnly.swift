@@ -83,13 +83,15 @@ enum EtcdOnly {
     private static let storage: [ServeTable.Setting] = [
         Setting(
             "wal-dir", .text, "dir", "",
-            .refused(unless: [""], "the log is in the data folder; a volume can be mounted at its subfolder log")),
+            .refused(unless: [""], "the log is in the data folder, whose volume is to be the fast one")),
         never("unsafe-no-fsync", "what is acknowledged is on disk"),
         none("max-snapshots", .integer, "5", "one base is kept, older files are removed once they are not needed"),
         none("max-wals", .integer, "5", "the log is cut behind each checkpoint"),
         none("backend-batch-interval", .duration, "100ms", "--flush-interval says when the store is flushed"),
         none("backend-batch-limit", .integer, "10000", "--flush-revisions says when the store is flushed"),
-        none("backend-bbolt-freelist-type", .text, "map", "the store is not a bbolt file"),
+        none(
+            "backend-bbolt-freelist-type", .text, "map", "the store is not a bbolt file",
+            ["experimental-backend-bbolt-freelist-type"]),
         none("compaction-batch-limit", .integer, "1000", compacts, ["experimental-compaction-batch-limit"]),
         none("compaction-sleep-interval", .duration, "10ms", compacts, ["experimental-compaction-sleep-interval"]),
         none(
@@ -104,7 +106,7 @@ enum EtcdOnly {
             "socket-reuse-address", .boolean, "false", "addresses are always reused",
             block: .init("socket-options", "reuse-address")),
     ]
-    private static let compacts = "compactions are cut into steps by the work that waits"
+    private static let compacts = "a compaction is done in steps of its own, beside reads and writes"
 
     private static let checks: [ServeTable.Setting] =
         [

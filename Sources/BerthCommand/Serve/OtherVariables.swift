@@ -2,8 +2,9 @@
 enum OtherVariables {
     /// Those of the client commands, of tests and of tools.
     private static let names: Set<String> = [
-        "BERTH_BIN", "BERTH_CHECKOUTS", "BERTH_CRC", "BERTH_ENDPOINTS", "BERTH_FLIPS", "BERTH_PASSWORD", "BERTH_SEED",
-        "BERTH_TOKEN", "BERTH_USER", "ETCD_UNSUPPORTED_ARCH",
+        "BERTH_BIN", "BERTH_CACERT", "BERTH_CERT", "BERTH_CHECKOUTS", "BERTH_CRC", "BERTH_ENDPOINTS", "BERTH_FLIPS",
+        "BERTH_INSECURE_SKIP_TLS_VERIFY", "BERTH_KEY", "BERTH_PASSWORD", "BERTH_SEED", "BERTH_TEST", "BERTH_TOKEN",
+        "BERTH_USER", "ETCD_UNSUPPORTED_ARCH",
     ]
     private static let prefixes = [
         "BERTH_CLIENT_", "BERTH_FROM_", "BERTH_FUZZ_", "BERTH_LOCK_", "BERTH_TEST_", "BERTH_TLS_", "BERTH_TO_",

@@ -38,13 +38,14 @@ struct Serve: AsyncParsableCommand {
         for notice in start.notices {
             logger.log(level: notice.isWarning ? .warning : .notice, "\(notice.text)")
         }
-        try await serve(start.settings, logger)
+        try await serve(start, logger)
     }
 
     private struct Start {
         var settings: ServerSettings
         var level: Logger.Level
         var log: LogSink
+        var given: GivenSettings<ServeChoices>
         var notices: [GivenSettings<ServeChoices>.Notice]
     }
 
@@ -81,11 +82,12 @@ struct Serve: AsyncParsableCommand {
             return nil
         }
         return Start(
-            settings: settings, level: choices.log.level, log: try LogSink(choices.log), notices: notices)
+            settings: settings, level: choices.log.level, log: try LogSink(choices.log), given: configuration,
+            notices: notices)
     }
 
-    private func serve(_ settings: ServerSettings, _ logger: Logger) async throws {
-        let server = BerthServer(settings: settings, logger: logger) { report in
+    private func serve(_ start: Start, _ logger: Logger) async throws {
+        let server = BerthServer(settings: start.settings, logger: logger) { report in
             let addresses = report.addresses.map(\.description).joined(separator: ",")
             print(
                 "berth ready: serving \(addresses), data folder \(report.dataDirectory), revision \(report.revision)")
@@ -101,6 +103,8 @@ struct Serve: AsyncParsableCommand {
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
         do {
             try await services.run()
+        } catch let error as SettingsError {
+            throw Self.failure("\(start.given.placed(error.description))", code: EX_USAGE)
         } catch {
             throw Self.failure("\(error)", code: EXIT_FAILURE)
         }

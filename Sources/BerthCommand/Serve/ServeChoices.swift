@@ -96,12 +96,20 @@ struct ServeChoices {
         }
         let clientRules: [(isGiven: Bool, setting: String)] = [
             (tls.requiresClientCertificate, "--client-cert-auth"),
+            (tls.acceptsClientsWithoutCertificate, "--client-cert-optional"),
             (!tls.allowedHostnames.isEmpty, "--client-cert-allowed-hostname"),
             (tls.revocationFile != nil, "--client-crl-file"),
         ]
         if let rule = clientRules.first(where: \.isGiven), tls.trustedCAFile == nil {
             throw SettingsError(
                 "\(rule.setting) is given, but not which clients to trust; expected --trusted-ca-file with it")
+        }
+        let required = clientRules.first {
+            $0.isGiven && $0.setting != "--client-cert-optional" && $0.setting != "--client-crl-file"
+        }
+        if let required, tls.acceptsClientsWithoutCertificate {
+            throw SettingsError(
+                "\(required.setting) and --client-cert-optional contradict each other; expected one of both")
         }
         if tls.trustedCAFile != nil, tls.certFile.isEmpty {
             throw SettingsError("--trusted-ca-file is given without TLS; expected --cert-file and --key-file with it")

@@ -60,13 +60,21 @@ enum ServeTable {
                 $0.tls.certFile = $1.text
             },
             block("key-file", "file", "PEM file of the certificate's key.") { $0.tls.keyFile = $1.text },
-            block("trusted-ca-file", "file", "PEM file of the roots that clients' certificates must lead to.") {
+            block(
+                "trusted-ca-file", "file",
+                "PEM file of the roots that clients' certificates must lead to. With it a client must show one, as in etcd."
+            ) {
                 $0.tls.trustedCAFile = $1.file()
             },
             Setting(
                 "client-cert-auth", .boolean, standard: "false", blockKey: client("client-cert-auth"),
                 "Clients must show a certificate; its common name is the user when there is no token."
             ) { $0.tls.requiresClientCertificate = try $1.boolean() },
+            Setting(
+                "client-cert-optional", .boolean, standard: "false", origin: .own,
+                blockKey: client("client-cert-optional"),
+                "Verify the certificate of a client that shows one, and let in those that show none."
+            ) { $0.tls.acceptsClientsWithoutCertificate = try $1.boolean() },
             block("client-crl-file", "file", "PEM or DER file of revoked client certificates.") {
                 $0.tls.revocationFile = $1.file()
             },
@@ -171,16 +179,16 @@ enum ServeTable {
         [
             Setting(
                 "grpc-keepalive-min-time", .duration, "time", standard: "5s",
-                "Pings of a client that come closer than this are counted against it."
-            ) { $0.connections.keepaliveMinTime = try $1.duration() },
+                "Pings of a client that come closer than this are counted against it; 0 is 5m."
+            ) { $0.connections.keepaliveMinTime = try $1.timer(orZero: true) },
             Setting(
                 "grpc-keepalive-interval", .duration, "time", standard: "30s",
-                "A connection silent for this long is sent a ping; 0 is never. etcd's default is 2h."
-            ) { $0.connections.keepaliveInterval = try $1.timer(zeroIsNever: true) },
+                "A connection silent for this long is sent a ping; 0 is 2h, which is etcd's default."
+            ) { $0.connections.keepaliveInterval = try $1.timer(orZero: true) },
             Setting(
                 "grpc-keepalive-timeout", .duration, "time", standard: "20s",
-                "It is closed when no answer came after this long more; 0 is never."
-            ) { $0.connections.keepaliveTimeout = try $1.timer(zeroIsNever: true) },
+                "It is closed when no answer came after this long more; 0 is 20s."
+            ) { $0.connections.keepaliveTimeout = try $1.timer(orZero: true) },
             Setting(
                 "socket-reuse-port", .boolean, standard: "false",
                 blockKey: Setting.BlockKey("socket-options", "reuse-port"),

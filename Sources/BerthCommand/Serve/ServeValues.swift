@@ -28,13 +28,11 @@ extension SettingValue {
         return duration
     }
 
-    /// A time span above zero and below a hundred years; zero turns into those hundred years where it means never.
-    func timer(zeroIsNever: Bool = false) throws -> Duration {
+    /// A time span above zero and of a hundred years at most.
+    func timer(orZero: Bool = false) throws -> Duration {
         let duration = try duration()
-        let never = Duration.seconds(100 * 365 * 86_400)
-        if duration == .zero, zeroIsNever { return never }
-        guard duration > .zero, duration <= never else {
-            throw mistake(expected: zeroIsNever ? "a time span, or 0 for never" : "a time span above 0")
+        guard duration > .zero || orZero, duration <= .seconds(100 * 365 * 86_400) else {
+            throw mistake(expected: "a time span \(orZero ? "of 0 or more" : "above 0") and below a hundred years")
         }
         return duration
     }
