@@ -1,5 +1,6 @@
 import EtcdAPI
 import GRPCTransport
+import Gateway
 import NIOCore
 import StateMachine
 import SwiftProtobuf
@@ -79,11 +80,18 @@ enum FuzzServices {
         }
     }
 
-    /// Plain HTTP: echoes what it got, so that every part of the request passes through.
-    static let answer: @Sendable (HTTP1Request) -> HTTP1Response = { request in
-        guard request.target.hasPrefix("/") else { return HTTP1Response(status: 404) }
-        return HTTP1Response(
-            status: 200, headers: [("content-type", "text/plain"), ("x-seen", "\(request.headers.count)")],
-            body: Array(request.method.utf8) + request.body)
+    private static let gateway = Gateway(services: table, maxMessageBytes: 2 << 20)
+
+    /// Plain HTTP: the gateway before the same methods; everything else is an echo that takes its time.
+    static let plain: @Sendable (HTTPExchange) -> Void = { exchange in
+        let target = exchange.head.target
+        if target.hasPrefix("/v3/") {
+            return gateway.respond(to: exchange, path: String(target.dropFirst(4).prefix { $0 != "?" }))
+        }
+        var body: [UInt8] = []
+        exchange.onBody = { body += $0.prefix(max(0, 1_024 - body.count)) }
+        exchange.onEnd = { [unowned exchange] in
+            exchange.answer(HTTPResponse(status: 200, body: Array(exchange.head.method.utf8) + body))
+        }
     }
 }

@@ -1,4 +1,5 @@
 import EtcdAPI
+import Gateway
 import ProtobufWire
 import StateMachine
 import SwiftProtobuf
@@ -22,9 +23,21 @@ enum ProtobufTarget {
         case 5: compare(body, Etcdserverpb_LeaseGrantRequest.self, LeaseGrantRequestView.read)
         case 6: compare(body, Etcdserverpb_LeaseRevokeRequest.self, LeaseIDRequestView.read)
         case 7: compare(body, Etcdserverpb_AlarmRequest.self, AlarmRequestView.read)
-        default: _ = decode(type, body)
+        default: break
         }
+        writeJSON(type, body)
     }
+
+    /// The gateway's writer takes whatever came as a message; what is one must come out right.
+    private static func writeJSON<Request: SwiftProtobuf.Message>(
+        _ type: Request.Type, _ body: UnsafeRawBufferPointer
+    ) {
+        _ = try? JSONCodec.encode(body, type: Request.protoMessageName)
+        if let message = decode(type, body), isShallow(body) { JSONTarget.write(message) }
+    }
+
+    /// SwiftProtobuf reads JSON to a depth of 100, and each level takes a few bytes.
+    private static func isShallow(_ body: UnsafeRawBufferPointer) -> Bool { body.count < 200 }
 
     /// All checks there are, whatever the bytes were meant to be: none may stumble.
     private static func check(_ body: UnsafeRawBufferPointer) {

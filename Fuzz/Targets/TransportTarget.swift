@@ -24,7 +24,7 @@ enum TransportTarget {
         feed(input.dropFirst(), startingWith: [], readSize: Int(first & 0x7f))
     }
 
-    private static let pipeline = ServerPipeline(services: FuzzServices.table, http1: FuzzServices.answer)
+    private static let pipeline = ServerPipeline(services: FuzzServices.table, http1: FuzzServices.plain)
 
     private static func feed(_ input: Slice<UnsafeRawBufferPointer>, startingWith start: [UInt8], readSize: Int) {
         let channel = EmbeddedChannel()

@@ -141,10 +141,11 @@ final class HTTP1Responder: ChannelDuplexHandler, RemovableChannelHandler, Serve
         case .end:
             guard head != nil else { return }
             isRequestWhole = true
+            if isAnswerWhole { return exchangeEnded() }
+            patience = nil
             if isWebSocket { startExchange() }
-            if !isAnswerWhole { patience = nil }
+            // May answer at once, and so end the exchange before it returns.
             exchange?.requestEnded()
-            if isAnswerWhole { exchangeEnded() }
         }
     }
 

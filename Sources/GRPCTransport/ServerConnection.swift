@@ -29,7 +29,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     var isDraining = false
     var hasSentFinalGoaway = false
 
-    private var meter: CallMeter? { configuration.meter }
+    private var meter: CallMeter? { methods.meter }
 
     override func willLeave(text: String) {
         if let bound = CallMeter.Bound(rawValue: text) { meter?.refused(by: bound) }

@@ -82,6 +82,8 @@ final class GatewayCall: CallCarrier {
         body = []
         hasEndedInput = true
         guard let message = decoded(text) else { return }
+        // A deadline that short may pass before its timer is looked at.
+        if let deadline, deadline <= .now() { return deadlinePassed() }
         let call = begin()
         if entry.types.streamsResponses {
             call.beginStreaming()

