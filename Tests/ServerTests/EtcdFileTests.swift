@@ -1,6 +1,4 @@
 import BoltFile
-import EtcdAPI
-import GRPCTransport
 import Server
 import TestSupport
 import Testing
@@ -25,16 +23,16 @@ import Testing
     private static func put(
         _ main: Int64, _ sub: Int64 = 0, key: String = "k", create: Int64? = nil, mod: Int64? = nil, version: Int64 = 1,
         lease: Int64 = 0
-    ) throws -> Entry {
-        let keyValue = Mvccpb_KeyValue.with {
-            $0.key = .init(key.utf8)
-            $0.createRevision = create ?? main
-            $0.modRevision = mod ?? main
-            $0.version = version
-            $0.value = .init("v".utf8)
-            $0.lease = lease
-        }
-        return (revision(main, sub), try keyValue.serializedBytes())
+    ) -> Entry {
+        let fields: [(UInt8, Int64)] = [(2, create ?? main), (3, mod ?? main), (4, version)]
+        var message = field(1, key) + fields.flatMap { [$0.0 << 3] + varint(UInt64(bitPattern: $0.1)) }
+        message += field(5, "v") + [6 << 3] + varint(UInt64(bitPattern: lease))
+        return (revision(main, sub), message)
+    }
+
+    /// A field of text.
+    private static func field(_ number: UInt8, _ text: String) -> [UInt8] {
+        text.isEmpty ? [] : [number << 3 | 2] + varint(UInt64(text.utf8.count)) + Array(text.utf8)
     }
 
     private static func lease(_ id: Int64, key: Int64? = nil, seconds: UInt64) -> Entry {
@@ -74,10 +72,9 @@ import Testing
 
     /// What a restore of the bytes says: nil when it succeeds. What it makes is taken away.
     private func refusal(_ bytes: [UInt8]) throws -> String? {
-        var template = Array("/tmp/berth-etcd-file-XXXXXX".utf8CString)
-        let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress) != nil }
-        try #require(made)
-        let folder = template.withUnsafeBufferPointer { String(cString: $0.baseAddress ?? UnsafePointer([0])) }
+        let name = "berth-etcd-file-\(getpid())-\(UInt64.random(in: 0 ... .max))"
+        let folder = (getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp") + "/" + name
+        try #require(mkdir(folder, 0o700) == 0)
         let (path, target) = (folder + "/file.db", folder + "/data")
         defer {
             for name in ["base/data.mdb", "lock"] { unlink(target + "/" + name) }
@@ -145,7 +142,7 @@ import Testing
         contains(try other(("alarm", [([0xff], [])])), "an alarm is no message")
         contains(try other(("auth", [(Array("authEnabled".utf8), [7])])), "authEnabled in bucket auth")
         contains(try other(("auth", [(Array("authRevision".utf8), [7])])), "authRevision in bucket auth")
-        let user = try Authpb_User.with { $0.name = .init("eve".utf8) }.serializedBytes() as [UInt8]
+        let user = Self.field(1, "eve")
         contains(try other(("authUsers", [(Array("root".utf8), user)])), "user root is stored under another name")
         contains(try other(("authUsers", [(Array("root".utf8), [0xff])])), "a user is no message")
         #expect(try other(("authUsers", [(Array("eve".utf8), user)])) == nil)
@@ -157,7 +154,7 @@ import Testing
         var random = SeededGenerator(seed: seed)
         var entries: [Entry] = []
         for main: Int64 in 2...120 {
-            entries.append(try Self.put(main, key: "key\(main)", lease: main % 7 == 0 ? 5 : 0))
+            entries.append(Self.put(main, key: "key\(main)", lease: main % 7 == 0 ? 5 : 0))
         }
         let compaction = [(Array("scheduledCompactRev".utf8), Self.revision(10))]
         let whole = try Self.file([
@@ -171,7 +168,7 @@ import Testing
                 bytes[place] = .random(in: 0...255, using: &random)
                 // Where entries are.
                 let low = 3 * 4096 + 16 + Int.random(in: 0..<400, using: &random)
-                bytes[low] ^= 1 << .random(in: 0..<8, using: &random)
+                bytes[low] ^= 1 << UInt8.random(in: 0..<8, using: &random)
             }
             _ = try refusal(bytes)
         }
