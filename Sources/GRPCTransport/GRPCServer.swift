@@ -1,8 +1,13 @@
 public import Logging
+import Measures
 public import NIOCore
 public import NIOPosix
 import NIOHTTP1
 import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
 
 /// A listening gRPC server. Its handlers run on the event loops of the group it was bound with.
 public final class GRPCServer: Sendable {
@@ -27,16 +32,17 @@ public final class GRPCServer: Sendable {
     /// - Parameters:
     ///   - host: a name or an address of this machine.
     ///   - port: 0 for any free one.
-    ///   - http1: answers HTTP/1.1 requests, on an event loop.
+    ///   - http1: answers what is no gRPC request, by HTTP/1.1 or HTTP/2, on an event loop.
     /// - Throws: what the system said when the address cannot be had.
     public static func bind(
         host: String, port: Int, group: MultiThreadedEventLoopGroup, services: ServiceTable,
-        http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response, configuration: ServerConfiguration = .init(),
+        http1: @escaping @Sendable (HTTPExchange) -> Void, configuration: ServerConfiguration = .init(),
         logger: Logger
     ) async throws -> GRPCServer {
         var contexts: [ObjectIdentifier: LoopContext] = [:]
         for eventLoop in group.makeIterator() {
-            contexts[ObjectIdentifier(eventLoop)] = LoopContext(eventLoop: eventLoop)
+            contexts[ObjectIdentifier(eventLoop)] = LoopContext(
+                eventLoop: eventLoop, meter: services.meter?.makeLoop())
         }
         let loops = contexts
         let connections = ConnectionCount(limit: configuration.maxConnections)
@@ -44,6 +50,7 @@ public final class GRPCServer: Sendable {
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: configuration.reusesPort ? 1 : 0)
             .serverChannelOption(.maxMessagesPerRead, value: 32)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(
@@ -52,11 +59,16 @@ public final class GRPCServer: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard let loop = loops[ObjectIdentifier(channel.eventLoop)], connections.add() else {
+                        services.meter?.refused(by: .connections)
                         logger.warning(
                             "connection refused: too many are open", metadata: ["open": "\(connections.open)"])
                         throw ChannelError.eof
                     }
-                    channel.closeFuture.whenComplete { _ in connections.remove() }
+                    services.meter?.connectionsOpened.add()
+                    channel.closeFuture.whenComplete { _ in
+                        connections.remove()
+                        services.meter?.connectionsClosed.add()
+                    }
                     var own = configuration
                     try configuration.prepareConnection?(channel, &own)
                     try addChooser(channel, loop, own, methods, http1)
@@ -66,20 +78,21 @@ public final class GRPCServer: Sendable {
         return GRPCServer(channel: channel, loops: loops, connections: connections)
     }
 
-    private static func addChooser(
+    static func addChooser(
         _ channel: any Channel, _ loop: LoopContext, _ configuration: ServerConfiguration, _ methods: MethodTable,
-        _ http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response
+        _ http1: @escaping @Sendable (HTTPExchange) -> Void
     ) throws {
         let chooser = ProtocolChooser(
-            loop: loop, timeout: configuration.handshakeTimeout,
+            loop: loop, timeout: configuration.handshakeTimeout, peer: configuration.peer,
             addHTTP2: { channel in
                 try channel.pipeline.syncOperations.addHandler(
-                    ServerConnection(loop: loop, configuration: configuration, methods: methods))
+                    ServerConnection(
+                        loop: loop, configuration: configuration, methods: methods, plainHandler: http1))
             },
             addHTTP1: { channel in
                 try channel.pipeline.syncOperations.addHandlers([
                     HTTPResponseEncoder(), ByteToMessageHandler(HTTPRequestDecoder()),
-                    HTTP1Responder(loop: loop, timeout: configuration.handshakeTimeout, answer: http1),
+                    HTTP1Responder(loop: loop, configuration: configuration, handler: http1),
                 ])
             })
         try channel.pipeline.syncOperations.addHandler(chooser)

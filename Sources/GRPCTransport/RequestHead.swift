@@ -6,7 +6,7 @@ import NIOCore
 struct RequestHead {
     /// Why the request will be refused, once its headers are complete; the first reason stands.
     enum Fault {
-        case malformedTimeout
+        case malformedTimeout(String)
         case unknownEncoding(String)
         case tooLarge
     }
@@ -19,12 +19,19 @@ struct RequestHead {
     /// Kept only when no method has this path.
     var unknownPath = ""
     var isPost = false
+    /// Any other verb.
+    var otherVerb = ""
+    /// Kept only for what is no gRPC request by then; gRPC has no use for it.
+    var authority = ""
     var isGRPC = false
     var timeout: TimeAmount?
     var deadline: NIODeadline?
     var fault: Fault?
     var listBytes = 0
     var metadata = MetadataBlock()
+    /// The metadata hold `hasleader: true`, which etcd's clients send to be refused while there is no leader.
+    var requiresLeader = false
+    private var hasSeenLeaderRule = false
     var isComplete = false
 
     /// Takes one header. `methods` finds the path.
@@ -39,20 +46,29 @@ struct RequestHead {
         switch name.count {
         case 5 where name.equals(":path"):
             method = methods.find(value)
-            if method == nil { unknownPath = Self.quotable(value) }
-        case 7 where name.equals(":method"): isPost = value.equals("POST")
+            if method == nil { unknownPath = String(decoding: value, as: UTF8.self) }
+        case 7 where name.equals(":method"):
+            isPost = value.equals("POST")
+            if !isPost { otherVerb = Self.quotable(value) }
         case 7 where name.equals(":scheme"): break
         case 2 where name.equals("te"): break
-        case 10 where name.equals(":authority") || name.equals("user-agent"): break
+        case 10 where name.equals("user-agent"): break
+        case 10 where name.equals(":authority"):
+            // Most of gRPC's come after a known path.
+            if method == nil { authority = Self.quotable(value) }
         case 12 where name.equals("content-type"): isGRPC = Self.isGRPCContentType(value)
         case 12 where name.equals("grpc-timeout"):
             timeout = TimeoutHeader.parse(value)
-            if timeout == nil { fault = fault ?? .malformedTimeout }
+            if timeout == nil { fault = fault ?? .malformedTimeout(Self.quotable(value)) }
         case 13 where name.equals("grpc-encoding"):
             if !value.equals("identity") {
                 fault = fault ?? .unknownEncoding(Self.quotable(value))
             }
         case 20 where name.equals("grpc-accept-encoding"): break
+        case 9 where name.equals("hasleader"):
+            // Given twice, the first counts.
+            if !hasSeenLeaderRule { requiresLeader = value.equals("true") }
+            hasSeenLeaderRule = true
         default: metadata.append(name: name, value: value)
         }
     }
@@ -64,7 +80,8 @@ struct RequestHead {
         }
         guard isPost else { return ("405", GRPCStatus(.internal, "a gRPC request is a POST")) }
         guard isGRPC else { return ("415", GRPCStatus(.invalidArgument, "content-type is not application/grpc")) }
-        guard method != nil else { return ("200", methods.unknown(unknownPath)) }
+        guard method != nil else { return ("200", methods.unknown(String(unknownPath.prefix(256)))) }
+        if requiresLeader, fault == nil, let refusal = methods.leaderCheck?() { return ("200", refusal) }
         switch fault {
         case .unknownEncoding(let encoding):
             return ("200", GRPCStatus(.unimplemented, "grpc-encoding \(encoding) is not supported"))
@@ -137,7 +154,28 @@ package struct MetadataBlock: Sendable {
         bytes.append(contentsOf: value)
     }
 
+    /// Each name and value, valid during the call.
+    func forEach(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void) {
+        bytes.withUnsafeBytes { block in
+            var offset = 0
+            while offset + 6 <= block.count {
+                let nameLength = Int(block.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+                let valueLength = Int(block.loadUnaligned(fromByteOffset: offset + 2, as: UInt32.self))
+                let valueStart = offset + 6 + nameLength
+                body(
+                    UnsafeRawBufferPointer(rebasing: block[(offset + 6)..<valueStart]),
+                    UnsafeRawBufferPointer(rebasing: block[valueStart..<(valueStart + valueLength)]))
+                offset = valueStart + valueLength
+            }
+        }
+    }
+
     package func value(of name: String) -> String? {
+        withValue(of: name) { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Looks at the first value of a name in place; nil when there is none.
+    func withValue<Result>(of name: String, _ body: (UnsafeRawBufferPointer) -> Result) -> Result? {
         guard !bytes.isEmpty else { return nil }
         return bytes.withUnsafeBytes { block in
             var offset = 0
@@ -147,7 +185,7 @@ package struct MetadataBlock: Sendable {
                 let nameStart = offset + 6
                 let valueStart = nameStart + nameLength
                 if name.utf8.elementsEqual(block[nameStart..<valueStart]) {
-                    return String(decoding: block[valueStart..<(valueStart + valueLength)], as: UTF8.self)
+                    return body(UnsafeRawBufferPointer(rebasing: block[valueStart..<(valueStart + valueLength)]))
                 }
                 offset = valueStart + valueLength
             }

@@ -25,8 +25,15 @@ public final class ServerCall: @unchecked Sendable {
     /// Where the call lives.
     public let eventLoop: any EventLoop
 
+    /// Whether the call came as JSON over plain HTTP.
+    public let isGateway: Bool
+
     let streamID: Int32
     var connection: ServerConnection?
+    /// Carries the call in place of a gRPC stream; nil for those, whose `connection` does.
+    private var carrier: (any CallCarrier)?
+    /// What the stream is when it is no gRPC call: then this object stands for the stream alone.
+    var plain: PlainStream?
     /// Place in the connection's list of calls.
     var slot = 0
     var request: RequestHead
@@ -42,6 +49,8 @@ public final class ServerCall: @unchecked Sendable {
     /// What the connection's reassembly budget lent to the message that is arriving.
     var grantedBytes = 0
     var isWaitingForGrant = false
+    /// What is counted of it; nil until its handler may have it, and where nobody counts.
+    var tally: CallTally?
     private(set) var outbound = OutboundMessages()
     private var hasSentHeaders = false
     /// nghttp2 stopped asking for data; it must be told when there is some.
@@ -65,8 +74,25 @@ public final class ServerCall: @unchecked Sendable {
         self.connection = connection
         self.eventLoop = connection.loop.eventLoop
         self.streamID = streamID
+        self.isGateway = false
         self.request = RequestHead()
         self.inbound = InboundMessages(limit: messageLimit)
+    }
+
+    /// A call that something else than a gRPC stream carries. The carrier delivers what arrives, and the end.
+    package init(
+        method: ServerMethod, carrier: any CallCarrier, metadata: MetadataBlock, deadline: NIODeadline?
+    ) {
+        self.carrier = carrier
+        self.eventLoop = carrier.exchange.eventLoop
+        self.streamID = 0
+        self.isGateway = true
+        self.request = RequestHead()
+        self.inbound = InboundMessages(limit: 0)
+        request.method = method
+        request.metadata = metadata
+        request.deadline = deadline
+        request.isComplete = true
     }
 
     // MARK: What the client sent
@@ -78,16 +104,23 @@ public final class ServerCall: @unchecked Sendable {
     }
 
     /// The first value of a request header, by its lower-case name. What the transport itself reads (pseudo-headers,
-    /// `te`, `user-agent`, `content-type` and the `grpc-` ones) is not kept.
+    /// `te`, `user-agent`, `content-type`, `hasleader` and the `grpc-` ones) is not kept.
     public func metadata(_ name: String) -> String? {
         eventLoop.preconditionInEventLoop()
         return request.metadata.value(of: name)
     }
 
-    /// The common name of the certificate the client showed; nil without TLS or without a certificate.
+    /// Whether the client wants the call refused, or ended, while there is no leader: metadata `hasleader: true`.
+    public var requiresLeader: Bool {
+        eventLoop.preconditionInEventLoop()
+        return request.requiresLeader
+    }
+
+    /// The common name of the certificate the client showed; nil without TLS, without a certificate, and for calls of the
+    /// gateway.
     public var peerCommonName: String? {
         eventLoop.preconditionInEventLoop()
-        return nil
+        return connection?.configuration.peer?.commonName
     }
 
     /// When the client gives up; the call is cancelled then.
@@ -140,7 +173,12 @@ public final class ServerCall: @unchecked Sendable {
     /// Queues one response message. It is never refused: look at `hasRoom` before making the next.
     public func send(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
-        guard active, let connection else { return }
+        guard active else { return }
+        tally?.sent(bytes: message.count)
+        guard let connection else {
+            carrier?.send(message)
+            return
+        }
         queue(message, on: connection)
         startOrResume(connection)
         if !fits(connection, within: 1) { connection.waitForRoom(self) }
@@ -149,7 +187,8 @@ public final class ServerCall: @unchecked Sendable {
     /// Whether a producer should go on. After a false, `onRoom` follows unless the call ends.
     public var hasRoom: Bool {
         eventLoop.preconditionInEventLoop()
-        guard active, let connection else { return false }
+        guard active else { return false }
+        guard let connection else { return carrier?.hasRoom ?? false }
         if fits(connection, within: 1) { return true }
         connection.waitForRoom(self)
         return false
@@ -158,22 +197,29 @@ public final class ServerCall: @unchecked Sendable {
     /// Response bytes queued and not yet handed to the socket.
     package var queuedBytes: Int {
         eventLoop.preconditionInEventLoop()
-        return outbound.byteCount
+        return carrier?.queuedBytes ?? outbound.byteCount
     }
 
     /// Ends the call after what was sent.
     public func finish(_ status: GRPCStatus = .ok) {
         eventLoop.preconditionInEventLoop()
-        guard active, let connection else { return }
-        end()
-        close(with: status, on: connection)
+        guard active else { return }
+        end(status.code)
+        if let connection { close(with: status, on: connection) } else { leaveCarrier()?.finish(status) }
     }
 
     /// Answers with one message and success.
     public func respond(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
-        guard active, let connection else { return }
-        end()
+        guard active else { return }
+        tally?.sent(bytes: message.count)
+        end(.ok)
+        guard let connection else {
+            let carrier = leaveCarrier()
+            carrier?.send(message)
+            carrier?.finish(.ok)
+            return
+        }
         queue(message, on: connection)
         trailingStatus = .ok
         startOrResume(connection)
@@ -186,7 +232,7 @@ public final class ServerCall: @unchecked Sendable {
 
     /// Whether the queues are below their bounds divided by `divisor`.
     func fits(_ connection: ServerConnection, within divisor: Int) -> Bool {
-        outbound.byteCount < connection.configuration.streamSendBuffer / divisor
+        (plain?.queuedBytes ?? outbound.byteCount) < connection.configuration.streamSendBuffer / divisor
             && connection.queuedBytes < connection.configuration.connectionSendBuffer / divisor
     }
 
@@ -200,6 +246,7 @@ public final class ServerCall: @unchecked Sendable {
     /// Request bytes in memory on behalf of this call.
     var heldRequestBytes: Int {
         request.metadata.byteCount + inbound.heldBytes + heldMessageBytes + (message?.count ?? 0)
+            + (plain?.heldBytes ?? 0)
     }
 
     func roomIsFree() { if active { roomCallback?() } }
@@ -230,7 +277,12 @@ public final class ServerCall: @unchecked Sendable {
             messageCallback?(message)
         }
         isDeliveringHeld = false
-        guard active, let connection else { return }
+        guard active else { return }
+        guard let connection else {
+            tellHalfClose()
+            carrier?.readingResumed()
+            return
+        }
         connection.countHeld(by: self)
         tellHalfClose()
         connection.openWindow(of: self)
@@ -240,15 +292,25 @@ public final class ServerCall: @unchecked Sendable {
     func cancel(_ reason: CancelReason) {
         guard active else { return }
         let callback = cancelCallback
-        end()
+        end(reason.code)
+        carrier = nil
         callback?(reason)
+    }
+
+    /// The loop of a call that no connection carries.
+    var carrierLoop: LoopContext? { carrier?.exchange.loop }
+
+    /// The carrier, which the call that is over lets go.
+    private func leaveCarrier() -> (any CallCarrier)? {
+        defer { carrier = nil }
+        return carrier
     }
 
     /// Cancels for a reason the client is told.
     func cancel(_ reason: CancelReason, telling status: GRPCStatus) {
         guard active, let connection else { return }
         cancel(reason)
-        if outbound.byteCount > 0 {
+        if outbound.byteCount > 0 || plain != nil {
             // What is queued may never flow; trailers cannot overtake it.
             connection.reset(self, code: NGHTTP2_CANCEL.rawValue)
         } else {
@@ -258,13 +320,16 @@ public final class ServerCall: @unchecked Sendable {
 
     /// The stream is gone.
     func detach() {
-        connection?.queuedBytes -= outbound.byteCount
+        connection?.queuedBytes -= outbound.byteCount + (plain?.queuedBytes ?? 0)
         outbound.removeAll()
+        plain?.detach()
+        plain = nil
         connection = nil
     }
 
-    private func end() {
+    func end(_ code: GRPCCode) {
         active = false
+        tally?.ended(code)
         messageCallback = nil
         halfCloseCallback = nil
         roomCallback = nil
@@ -305,7 +370,7 @@ public final class ServerCall: @unchecked Sendable {
     /// Refuses a request that is no gRPC request.
     func refuse(httpStatus: StaticString, _ status: GRPCStatus) {
         guard active, let connection else { return }
-        end()
+        end(status.code)
         hasSentHeaders = true
         connection.submitTrailersOnly(self, httpStatus: httpStatus, status: status)
     }
@@ -316,10 +381,13 @@ public final class ServerCall: @unchecked Sendable {
     enum Offer {
         case bytes(Int)
         case lastBytes(Int, trailers: GRPCStatus)
+        /// The end of a plain answer.
+        case plainEnd(Int)
         case nothingYet
     }
 
     func offer(upTo limit: Int) -> Offer {
+        if let plain { return plain.offer(upTo: limit) }
         let count = min(outbound.byteCount, limit)
         if let trailingStatus, count == outbound.byteCount { return .lastBytes(count, trailers: trailingStatus) }
         guard count > 0 else {
@@ -330,7 +398,7 @@ public final class ServerCall: @unchecked Sendable {
     }
 
     func take(_ length: Int, into output: inout ByteBuffer) {
-        outbound.take(length, into: &output)
+        if let plain { plain.take(length, into: &output) } else { outbound.take(length, into: &output) }
         connection?.queuedBytes -= length
     }
 }

@@ -24,6 +24,19 @@ enum ServerCallbacks {
             session, call.streamID, HeaderFields.response.fields, HeaderFields.response.count, &provider)
     }
 
+    /// Starts a plain answer; `fields` are copied. Without a body it ends with its head.
+    static func submitPlain(
+        _ session: OpaquePointer, _ call: ServerCall, _ fields: UnsafeMutableBufferPointer<nghttp2_nv>, hasBody: Bool
+    ) {
+        var provider = nghttp2_data_provider()
+        provider.source.ptr = Unmanaged.passUnretained(call).toOpaque()
+        provider.read_callback = readData
+        withUnsafePointer(to: &provider) { provider in
+            _ = nghttp2_submit_response(
+                session, call.streamID, fields.baseAddress, fields.count, hasBody ? provider : nil)
+        }
+    }
+
     private static func makeOptions() -> OpaquePointer? {
         var option: OpaquePointer?
         guard nghttp2_option_new(&option) == 0, let option else { return nil }
@@ -97,6 +110,7 @@ enum ServerCallbacks {
             guard let head, let source, let connection = serverConnection(user), let context = source.pointee.ptr else {
                 return Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
             }
+            connection.policy.sentData()
             connection.loop.output.writeBytes(UnsafeRawBufferPointer(start: head, count: 9))
             Unmanaged<ServerCall>.fromOpaque(context)._withUnsafeGuaranteedRef { call in
                 call.take(length, into: &connection.loop.output)
@@ -142,6 +156,9 @@ enum ServerCallbacks {
             return count
         case .nothingYet:
             return Int(NGHTTP2_ERR_DEFERRED.rawValue)
+        case .plainEnd(let count):
+            flags.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue | NGHTTP2_DATA_FLAG_EOF.rawValue
+            return count
         case .lastBytes(let count, let trailers):
             flags.pointee |=
                 NGHTTP2_DATA_FLAG_NO_COPY.rawValue | NGHTTP2_DATA_FLAG_EOF.rawValue

@@ -6,6 +6,8 @@ import NIOCore
 final class ServerConnection: HTTP2Connection, ServerMember {
     let configuration: ServerConfiguration
     let methods: MethodTable
+    /// Answers what is no gRPC request; nil refuses it.
+    let plainHandler: (@Sendable (HTTPExchange) -> Void)?
     var calls: [ServerCall] = []
     private var roomWaiters: [ServerCall] = []
     /// The call whose unary request lies in the bytes now being received.
@@ -27,6 +29,12 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     var isDraining = false
     var hasSentFinalGoaway = false
 
+    private var meter: CallMeter? { methods.meter }
+
+    override func willLeave(text: String) {
+        if let bound = CallMeter.Bound(rawValue: text) { meter?.refused(by: bound) }
+    }
+
     /// The window every stream starts with: HTTP/2's own default, so that nobody has to wait for settings.
     static let streamWindow = 65_535
     /// Marks the ping whose answer shows that the client has seen the shutdown notice.
@@ -35,9 +43,13 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     /// A response's headers and a reset for every stream there may be, and the few frames of the connection itself.
     override var maxQueuedFrames: Int { 2 * configuration.maxConcurrentStreams + 1_000 }
 
-    init(loop: LoopContext, configuration: ServerConfiguration, methods: MethodTable) {
+    init(
+        loop: LoopContext, configuration: ServerConfiguration, methods: MethodTable,
+        plainHandler: (@Sendable (HTTPExchange) -> Void)? = nil
+    ) {
         self.configuration = configuration
         self.methods = methods
+        self.plainHandler = plainHandler
         self.policy = ConnectionPolicy(configuration, now: .now())
         super.init(loop: loop)
     }
@@ -101,23 +113,27 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     func headersComplete(_ call: ServerCall) {
         guard !call.request.isComplete else { return }
         call.request.isComplete = true
+        if !call.request.isGRPC, let plainHandler { return PlainStream.begin(on: call, of: self, plainHandler) }
         if let timeout = call.request.timeout {
             let deadline = now + timeout
             call.request.deadline = deadline
             if deadline < nextDeadline { armDeadline(deadline) }
         }
         if let fault = call.request.refusal(methods: methods) {
+            if case .tooLarge = call.request.fault { meter?.refused(by: .headerBytes) }
             call.refuse(httpStatus: fault.httpStatus, fault.status)
             return
         }
+        call.tally = CallTally(call.request, isUnary: call.isUnary, loop.meter)
         if !call.request.metadata.isEmpty { countHeld(by: call) }
         guard call.isActive else { return }
-        guard case .streaming(let handler) = call.request.method?.kind else { return }
+        guard case .streaming(_, let handler) = call.request.method?.kind else { return }
         handler(call)
     }
 
     func received(_ bytes: UnsafeRawBufferPointer, on call: ServerCall) {
         unconsumedBytes += bytes.count
+        if let plain = call.plain { return plain.received(bytes) }
         var rest = bytes
         while !rest.isEmpty, call.acceptsInput {
             switch call.inbound.next(&rest) {
@@ -125,6 +141,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
             case .borrowed(let message): receivedMessage(message, on: call)
             case .owned(let message): receivedMessage(message, on: call)
             case .tooLarge(let length):
+                meter?.refused(by: .messageBytes)
                 call.fail(
                     GRPCStatus(
                         .resourceExhausted,
@@ -139,6 +156,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
 
     private func receivedMessage(_ message: UnsafeRawBufferPointer, on call: ServerCall) {
         releaseGrant(of: call)
+        call.tally?.received(bytes: message.count)
         guard call.isUnary else { return call.deliver(Array(message)) }
         guard acceptMessage(of: call) else { return }
         borrower = call
@@ -147,6 +165,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
 
     private func receivedMessage(_ message: [UInt8], on call: ServerCall) {
         releaseGrant(of: call)
+        call.tally?.received(bytes: message.count)
         guard call.isUnary else { return call.deliver(message) }
         guard acceptMessage(of: call) else { return }
         call.message = message
@@ -180,6 +199,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
 
     func remoteClosed(_ call: ServerCall) {
         call.isRemoteClosed = true
+        if let plain = call.plain { return plain.requestEnded() }
         guard call.acceptsInput else { return }
         guard call.inbound.isBetweenMessages else {
             return call.fail(GRPCStatus(.internal, "the request ended in the middle of a message"))
@@ -217,10 +237,15 @@ final class ServerConnection: HTTP2Connection, ServerMember {
         let grew = held > call.countedBytes
         call.countedBytes = held
         guard grew, heldBytes > configuration.connectionRequestBuffer, call.isActive else { return }
+        guard call.plain == nil else { return }  // Asks `holdsTooMuch` by itself.
         call.request.metadata = MetadataBlock()
+        meter?.refused(by: .heldBytes)
         call.fail(GRPCStatus(.resourceExhausted, "the connection's calls hold too many request bytes"))
         countHeld(by: call)
     }
+
+    /// Whether the calls hold more request bytes together than they may.
+    var holdsTooMuch: Bool { heldBytes > configuration.connectionRequestBuffer }
 
     private func remove(_ call: ServerCall) {
         if let borrower, borrower === call { self.borrower = nil }
@@ -252,7 +277,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
 
     /// Once half of `size` is used. The window is set by what the client may still send, so that what was granted for
     /// one message is not there for ever.
-    private func widenWindow(of call: ServerCall, to size: Int) {
+    func widenWindow(of call: ServerCall, to size: Int) {
         guard let session else { return }
         let left = Int(nghttp2_session_get_stream_local_window_size(session, call.streamID))
         guard left <= size / 2 else { return }

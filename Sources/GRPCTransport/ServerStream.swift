@@ -76,7 +76,7 @@ extension ServiceTable {
     private static func run(
         _ call: ServerCall, _ body: @escaping @Sendable (ServerStream) async throws -> @Sendable () -> Void
     ) {
-        guard let loop = call.connection?.loop else { return }
+        guard let loop = call.loop else { return }
         let mailbox = AsyncMailbox(eventLoop: call.eventLoop)
         mailbox.setPaused = { [weak call] isPaused in call?.isReadingPaused = isPaused }
         call.onMessage = { mailbox.push($0) }

@@ -1,5 +1,6 @@
 import EtcdAPI
 import Logging
+import Measures
 import NIOCore
 import ReplicatedLog
 import StateMachine
@@ -29,10 +30,17 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private let logger: Logger
     /// Whether `hold` was told that proposals are held back.
     private var isHolding = false
+    private var isLeader = false
+    /// From the log's disk failing until proposals are taken again: leadership comes back a little earlier.
+    private var isSuspended = false
+    /// As the loops were told last.
+    private var condition = MemberCondition.withoutLeader
 
     /// Answers of the open turn, by loop number.
     private var answers: [[ProposalAnswer]]
     private var isBatchOpen = false
+    /// When the open batch began, or its last entry was applied: so the clock is read once an entry.
+    private var measuredAt = 0
     /// Set by the first error: from then on nothing is applied or answered until the process restarts.
     private var failure: String?
 
@@ -91,10 +99,14 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         if !isBatchOpen {
             isBatchOpen = true
             machine.recordsEvents = interest.isAny
+            measuredAt = MonotonicClock.nanoseconds
         }
         do {
+            // A replay's times are not those of anybody's request.
+            machine.measuredAt = context == nil ? 0 : measuredAt
             var result = try machine.apply(entry, index: index, term: term)
             guard let context else { return }
+            measure(machine.appliedKind, result)
             // Every context this server proposes with is one.
             let proposal = unsafeDowncast(context, to: PendingProposal.self)
             switch result {
@@ -103,6 +115,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
                 if place.holder == nil { routing.waits(place.key, on: proposal.loop.number) }
             case .failure(var error):
                 guard var lock = error.lock else { break }
+                metrics.lockRefusals.add()
                 lock.remainingMilliseconds = leases.remaining(lock.lease)?.milliseconds
                 error.lock = lock
                 result = .failure(error)
@@ -112,6 +125,16 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         } catch {
             fail("entry \(index) could not be applied: \(error)")
             context?.proposalFailed(.io("\(error)"))
+        }
+    }
+
+    private func measure(_ kind: CommandKind, _ result: ApplyResult) {
+        let now = MonotonicClock.nanoseconds
+        defer { measuredAt = now }
+        switch result {
+        case .response, .entered: metrics.applies.took(kind, isSuccess: true, nanoseconds: now - measuredAt)
+        case .failure: metrics.applies.took(kind, isSuccess: false, nanoseconds: now - measuredAt)
+        case .skipped: break
         }
     }
 
@@ -148,9 +171,23 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         store.writer.sealIfDue(now: now)
         // Who waited may have been refused; then nobody asks for room any more.
         if isHolding { _ = acceptsProposals }
+        tellCondition()
     }
 
-    func leadershipChanged(isLeader: Bool, term: RaftTerm) {}
+    func leadershipChanged(isLeader: Bool, term: RaftTerm) {
+        if isLeader { metrics.leaderChanges.add() }
+        self.isLeader = isLeader
+        tellCondition()
+    }
+
+    private func tellCondition() {
+        let now: MemberCondition =
+            !isLeader || isSuspended
+            ? .withoutLeader : store.writer.hasRoom || refusal == nil ? .serving : .refusingWrites
+        guard now != condition else { return }
+        condition = now
+        for loop in loops { loop.eventLoop.execute { loop.conditionChanged(now) } }
+    }
 
     // MARK: - Log truncation
 
@@ -182,6 +219,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     func logSuspended(_ error: ReplicatedLogError) {
         metrics.logSuspensions.add()
+        isSuspended = true
+        tellCondition()
         logger.error(
             "nothing can be written; nothing acknowledged is lost, and the log is opened anew until that succeeds",
             metadata: ["error": "\(error)"])
@@ -189,6 +228,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     func logResumed(_ replay: ReplayReport) {
         metrics.replay = replay
+        isSuspended = false
+        tellCondition()
         logger.notice("the log can be written again", metadata: Logger.metadata(of: replay))
     }
 

@@ -102,8 +102,10 @@ struct Member: Sendable {
         let keeper = LeaseKeeper()
         let loops = group.makeIterator().enumerated().map { number, eventLoop in
             ServerLoop(
-                eventLoop: eventLoop, number: number, store: store, interest: interest, lineInterest: lineInterest)
+                eventLoop: eventLoop, number: number, store: store, interest: interest, lineInterest: lineInterest,
+                metrics: metrics)
         }
+        metrics.watches = loops.map(\.hub.tallies)
         let driver = LogDriver(
             store: store, machine: machine, loops: loops, interest: interest, lineInterest: lineInterest,
             leases: keeper, tokens: tokens, metrics: metrics, logger: logger, onFailure: onFailure)
@@ -123,6 +125,7 @@ struct Member: Sendable {
         if storeIndex == .zero, let loop = loops.first { proposeIdentity(of: store, to: log, on: loop) }
         // What waited was the replay.
         metrics.proposals.reset()
+        machine.counts.forgetReplay()
         metrics.replay = log.replay
         logger.info("log replayed", metadata: log.replay.map { Logger.metadata(of: $0) })
         // A restart gives every lease its full time again; replayed grants are on the clock already.
@@ -135,8 +138,12 @@ struct Member: Sendable {
         let context = ServerContext(
             store: store, log: log, machine: machine, keeper: keeper, settings: settings,
             rangePool: RangePool(threads: max(2, System.coreCount / 2)), metrics: metrics, access: access)
-        return Member(
-            context: context, services: services(context, settings), loops: loops, logger: logger)
+        metrics.keyCensus.start(context)
+        var services = services(context, settings)
+        let meter = CallMeter(services, timesCalls: settings.hasExtensiveMetrics)
+        services.meter = meter
+        metrics.calls = CallMetrics(meter)
+        return Member(context: context, services: services, loops: loops, logger: logger)
     }
 
     /// Again and again while the disk refuses it.
@@ -169,25 +176,31 @@ struct Member: Sendable {
         ClusterService(context: context).register(in: &table)
         MaintenanceService(context: context).register(in: &table)
         BerthMaintenance(context: context).register(in: &table)
-        HealthService(context: context).register(in: &table)
         let watch = WatchSettings(
             fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead,
             header: { context.headerTemplate.header(revision: $0, term: context.term) },
             authorize: { call, range throws(EtcdError) in try context.access.permit(call, .read, range) })
-        table.streaming("/etcdserverpb.Watch/Watch") { call in
+        table.streaming("/etcdserverpb.Watch/Watch", type: .bidirectional) { call in
             WatchStream(call: call, settings: watch).start()
         }
+        // These two tell what there is, so they come last.
+        HealthService(services: table.serviceNames).register(in: &table)
+        ReflectionService(served: table.serviceNames).register(in: &table)
+        let log = context.log
+        table.leaderCheck = { log.status.isLeader ? nil : GRPCStatus(.noLeader) }
         AccessRule.apply(context.access, to: &table)
         return table
     }
 
     private func startTimers() {
         // The tasks end with their loops.
+        let interval = TimeAmount(max(context.settings.watchProgressInterval, ServerSettings.minWatchProgressInterval))
         for loop in loops {
             loop.eventLoop.execute {
+                // A tenth is added at most, so that the watches of many servers do not tick together.
                 _ = loop.eventLoop.scheduleRepeatedTask(
-                    initialDelay: WatchSettings.progressInterval, delay: WatchSettings.progressInterval,
-                    maximumAllowableJitter: WatchSettings.progressJitter
+                    initialDelay: interval, delay: interval,
+                    maximumAllowableJitter: .nanoseconds(interval.nanoseconds / 10)
                 ) { _ in loop.hub.progressTick() }
             }
         }

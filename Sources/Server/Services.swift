@@ -26,6 +26,8 @@ final class ServerContext: Sendable {
     let quota: QuotaGuard
     let rangePool: RangePool
     let metrics: ServerMetrics
+    /// What the state machine has applied.
+    let counts: StateMachineCounts
     let access: AccessControl
     let copies = CopyDesk()
     private let machine: LogThreadBound<StateMachine>
@@ -51,6 +53,7 @@ final class ServerContext: Sendable {
         quota = QuotaGuard(store: store, limitInBytes: settings.quotaBackendBytes)
         self.rangePool = rangePool
         self.metrics = metrics
+        counts = machine.counts
         self.access = access
         self.machine = LogThreadBound(machine)
     }

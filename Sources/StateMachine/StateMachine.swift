@@ -14,8 +14,15 @@ public final class StateMachine {
     public let leases = LeaseTable()
     /// The active alarms; readable from any thread.
     public let alarms = AlarmSet()
+    /// What was applied, for metrics; readable from any thread.
+    public let counts = StateMachineCounts()
+    /// When the entry being applied is applied, in nanoseconds of the monotonic clock, for metrics alone; zero when nobody
+    /// said, as in a replay: then no times are measured.
+    public var measuredAt = 0
     /// Users, roles and whether they count; readable from any thread.
     public let authTable = AuthTable()
+    /// What the entry applied last asked for, for metrics alone.
+    public private(set) var appliedKind = CommandKind.identity
     /// Whether to collect changes for watchers. Set between batches; false when nobody watches.
     public var recordsEvents = true
 
@@ -57,6 +64,7 @@ public final class StateMachine {
         try LeaseRecords.load(leases, from: store)
         try alarms.load(from: store)
         lines = try LineTable.load(from: store, leases)
+        lines.show(in: counts)
         var foundMark = false
         try visitRecords(of: store, in: .meta) { (key, _) throws(StoreError) in
             if key == Self.compactedToZeroKey { foundMark = true }
@@ -66,7 +74,8 @@ public final class StateMachine {
         authTable.publish(auth)
     }
 
-    static let compactedToZeroKey = Array("compacted to 0".utf8)
+    /// Name of the setting that remembers a compaction to revision 0.
+    package static let compactedToZeroKey = Array("compacted to 0".utf8)
 
     /// Applies one entry. Its effects are seen by later entries at once, by readers after `commit`.
     ///
@@ -135,6 +144,7 @@ public final class StateMachine {
     private func apply(
         _ kind: CommandKind, _ request: UnsafeRawBufferPointer, _ author: Author?, _ index: RaftIndex, _ term: RaftTerm
     ) throws(RequestFailure) -> ApplyResult {
+        appliedKind = kind
         if auth.isEnabled { try judge(kind, request, author) }
         switch kind {
         case .authored:

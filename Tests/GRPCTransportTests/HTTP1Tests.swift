@@ -11,9 +11,9 @@ import Testing
         limits: @escaping ServerFixture.Limits = { _ in }, answers: Count,
         _ body: (ServerFixture) async throws -> Void
     ) async throws {
-        let answer: @Sendable (HTTP1Request) -> HTTP1Response = { _ in
+        let answer: @Sendable (HTTPExchange) -> Void = { exchange in
             answers.value.add(1, ordering: .relaxed)
-            return HTTP1Response(status: 200, body: [UInt8](repeating: 1, count: 100_000))
+            exchange.answer(HTTPResponse(status: 200, body: [UInt8](repeating: 1, count: 100_000)))
         }
         try await ServerFixture.run(limits: limits, http1: answer, body)
     }

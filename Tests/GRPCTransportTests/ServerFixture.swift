@@ -77,7 +77,7 @@ struct ServerFixture: Sendable {
 
     private init(
         _ configuration: ServerConfiguration, limits: @escaping Limits, group: MultiThreadedEventLoopGroup,
-        more: (inout ServiceTable) -> Void, http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response
+        more: (inout ServiceTable) -> Void, http1: @escaping @Sendable (HTTPExchange) -> Void
     ) async throws {
         var services = ServiceTable()
         services.unary("/test.Test/Echo") { call, request in call.respond(Array(request)) }
@@ -119,10 +119,11 @@ struct ServerFixture: Sendable {
     typealias Limits = @Sendable (inout ServerConfiguration) -> Void
 
     /// Knows `/health` and nothing else.
-    private static let answerHealth: @Sendable (HTTP1Request) -> HTTP1Response = { request in
-        request.target == "/health"
-            ? HTTP1Response(status: 200, headers: [("content-type", "text/plain")], body: Array("fine".utf8))
-            : HTTP1Response(status: 404)
+    private static let answerHealth: @Sendable (HTTPExchange) -> Void = { exchange in
+        exchange.answer(
+            exchange.head.target == "/health"
+                ? HTTPResponse(status: 200, headers: [("content-type", "text/plain")], body: Array("fine".utf8))
+                : HTTPResponse(status: 404))
     }
 
     /// Runs `body` beside a healthy client, which must not have noticed anything afterwards.
@@ -132,7 +133,7 @@ struct ServerFixture: Sendable {
     static func run(
         _ configuration: ServerConfiguration = .patient, limits: @escaping Limits = { _ in },
         group: MultiThreadedEventLoopGroup = .singleton, more: (inout ServiceTable) -> Void = { _ in },
-        http1: @escaping @Sendable (HTTP1Request) -> HTTP1Response = answerHealth,
+        http1: @escaping @Sendable (HTTPExchange) -> Void = answerHealth,
         _ body: (ServerFixture) async throws -> Void
     ) async throws {
         let fixture = try await ServerFixture(

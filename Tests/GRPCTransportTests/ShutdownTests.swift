@@ -12,7 +12,7 @@ import Testing
     ) async throws -> (GRPCServer, Int) {
         let server = try await GRPCServer.bind(
             host: "127.0.0.1", port: port, group: .singleton, services: services,
-            http1: { _ in HTTP1Response(status: 404) }, configuration: configuration,
+            http1: { $0.answer(HTTPResponse(status: 404)) }, configuration: configuration,
             logger: .init(label: "test") { _ in SwiftLogNoOpLogHandler() })
         return (server, try #require(server.localAddress?.port))
     }

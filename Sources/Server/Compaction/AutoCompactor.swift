@@ -1,5 +1,6 @@
 import EtcdAPI
 import Logging
+import Measures
 import NIOCore
 import ReplicatedLog
 import StateMachine

@@ -155,7 +155,8 @@ extension ServerContext {
     /// Answers a checked transaction of ranges from a fresh snapshot.
     func readOnlyTxn(_ request: TxnRequestView) throws(EtcdError) -> [UInt8] {
         try store.readingEtcdErrors { snapshot in
-            try TxnReader.response(to: request, on: snapshot, template: headerTemplate, term: term)
+            try TxnReader.response(
+                to: request, on: snapshot, template: headerTemplate, term: term, counts: counts)
         }
     }
 }

@@ -1,5 +1,6 @@
 import EtcdAPI
 import GRPCTransport
+import Measures
 import StateMachine
 import SwiftProtobuf
 import Vocabulary
@@ -47,6 +48,7 @@ final class KeepAliveStream: OpenStream {
         }
         switch context.keeper.renew(id) {
         case .renewed(let seconds):
+            context.metrics.leaseRenewals.add()
             response.ttl = seconds
             waiting.append(response)
             flush()

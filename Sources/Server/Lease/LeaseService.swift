@@ -15,7 +15,9 @@ struct LeaseService: Sendable {
         table.unary("/etcdserverpb.Lease/LeaseRevoke") { revoke($0, $1) }
         table.unary("/etcdserverpb.Lease/LeaseTimeToLive") { timeToLive($0, $1) }
         table.unary("/etcdserverpb.Lease/LeaseLeases") { call, _ in leases(call) }
-        table.streaming("/etcdserverpb.Lease/LeaseKeepAlive") { KeepAliveStream(call: $0, context: context).start() }
+        table.streaming("/etcdserverpb.Lease/LeaseKeepAlive", type: .bidirectional) {
+            KeepAliveStream(call: $0, context: context).start()
+        }
     }
 
     private func grant(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {

@@ -1,6 +1,7 @@
 import EtcdAPI
 import FoundationEssentials
 import GRPCTransport
+import Measures
 import NIOCore
 import StateMachine
 import Store
@@ -99,6 +100,7 @@ struct BerthLocks: Sendable {
             let lease = try context.leaseOfPlace(key: [UInt8](decoded.key), token: Revision(decoded.token))
             try caller?.state.permit(caller?.author, writingKeysOf: lease, context.leaseTable)
             guard case .renewed(let seconds) = context.keeper.renew(lease) else { throw EtcdError.placeLost }
+            context.metrics.leaseRenewals.add()
             response.header = context.header
             response.ttl = seconds
             call.respond(response)

@@ -43,6 +43,8 @@ package final class WatchStream: OpenEndedCall {
 
     var hasRoom: Bool { isOpen && call.hasRoom }
 
+    var endsWithoutLeader: Bool { call.requiresLeader }
+
     /// Ends the stream from this side.
     func end(_ status: GRPCStatus) {
         guard isOpen else { return }
@@ -67,6 +69,7 @@ package final class WatchStream: OpenEndedCall {
     // MARK: - What the hub asks
 
     func send(_ events: EncodedEvents, of watcher: Watcher, headerRevision: Revision) {
+        hub.tallies.add(.events, events.count)
         let header = settings.header(headerRevision)
         guard watcher.wantsFragments, events.bytes.count >= settings.fragmentBytes else {
             return respond(WatchResponse.encoded(header: header, watchID: watcher.id, events: events.bytes))
@@ -217,9 +220,4 @@ struct WatchSettings: Sendable {
     let header: @Sendable (Revision) -> ResponseHeader
     /// Refuses a watch that the call may not have.
     let authorize: @Sendable (ServerCall, KeyRange) throws(EtcdError) -> Void
-
-    /// How often a quiet watch that asked for it is told how far it is; etcd's default.
-    static let progressInterval = TimeAmount.minutes(10)
-    /// At most this much is added, so that the watches of many servers do not tick together.
-    static let progressJitter = TimeAmount.minutes(1)
 }

@@ -86,6 +86,7 @@ extension StateMachine {
                 // A lock's key shows its owner's label, an election's carries the proposal.
                 let value = request.origin == .lock ? request.owner : request.value
                 try write(key, value, request.lease, previous: nil, changes: &changes, terms: terms)
+                counts.add(.puts)
             }
         }
         result.revision = changes.revision
@@ -186,6 +187,7 @@ extension StateMachine {
         if place.terms.ownsLease, lines.places(of: place.lease).places == 1 {
             return try endLease(place.lease, &changes)
         }
+        counts.add(.deletes)
         try delete(place.key, record, changes: &changes)
         try detach(place.key, from: place.lease, at: changes.revision)
     }
