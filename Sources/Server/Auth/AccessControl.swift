@@ -42,7 +42,10 @@ final class AccessControl: Sendable {
             }
             return Caller(author: author, reading: reading)
         }
-        guard takesCommonName, let name = call.peerCommonName, !name.isEmpty else { throw .userEmpty }
+        // Behind a gateway stands whoever may call it, not the one whose certificate this is.
+        guard takesCommonName, !call.isGateway, let name = call.peerCommonName, !name.isEmpty else {
+            throw .userEmpty
+        }
         return Caller(
             author: Author(name: AuthName(name), authRevision: reading.state.revision), reading: reading)
     }
