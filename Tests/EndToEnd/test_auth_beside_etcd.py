@@ -196,7 +196,7 @@ def make_keys(folder):
     rsa, curve, secret = folder / "rsa.pem", folder / "p256.pem", folder / "secret"
     run("genrsa", "-out", str(rsa), "2048")
     run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(curve))
-    secret.write_bytes(b"a secret shared by two servers")
+    secret.write_bytes(b"a secret shared by two servers, " * 2)
     return {"RS256": rsa, "PS384": rsa, "ES256": curve, "HS512": secret}
 
 
