@@ -172,9 +172,8 @@ final class PlainStream: ExchangeTransport {
 extension HTTPHead {
     /// What came by HTTP/2.
     fileprivate init(_ request: RequestHead, isSecure: Bool) {
-        let path = request.method.map { String(decoding: $0.path, as: UTF8.self) } ?? request.unknownPath
         self.init(
-            method: request.isPost ? "POST" : request.otherVerb, target: path, host: request.authority,
+            method: request.isPost ? "POST" : request.otherVerb, target: request.unknownPath, host: request.authority,
             headers: request.metadata.all)
         self.isSecure = isSecure
         if case .malformedTimeout(let text) = request.fault {

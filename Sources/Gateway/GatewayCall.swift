@@ -253,8 +253,7 @@ final class GatewayCall: CallCarrier {
         }
     }
 
-    /// One answer always has room; its connection is not asked for more requests until it is sent.
-    var hasRoom: Bool { !entry.types.streamsResponses || exchange.hasRoom }
+    var hasRoom: Bool { exchange.hasRoom }
 
     var queuedBytes: Int { body.count }
 
