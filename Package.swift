@@ -30,9 +30,29 @@ let deque = Target.Dependency.product(name: "DequeModule", package: "swift-colle
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let jwtKit = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let webSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+/// The fuzz targets, when `tools/fuzz` builds: it names the library they are linked with in FUZZ_LIBRARY.
+let fuzzTargets: [Target] =
+    if let library = Context.environment["FUZZ_LIBRARY"] {
+        [
+            .systemLibrary(name: "CLibFuzzer", path: "Fuzz/CLibFuzzer"),
+            .executableTarget(
+                name: "berth-fuzz",
+                dependencies: [
+                    "CLibFuzzer", "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "StateMachine", "Gateway",
+                    nioCore,
+                    .product(name: "NIOEmbedded", package: "swift-nio"), protobuf,
+                ],
+                path: "Fuzz/Targets", swiftSettings: settings,
+                linkerSettings: [.unsafeFlags([library, "-lstdc++"])]),
+        ]
+    } else {
+        []
+    }
 
 // Targets stand bottom up: a module imports only what stands above it in this list.
 let package = Package(
@@ -50,6 +70,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
         .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
@@ -60,12 +81,13 @@ let package = Package(
         .systemLibrary(name: "CCrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
         library("Vocabulary", []),
         library("TestSupport", []),
+        library("Measures", []),
         library("ProtobufWire", []),
-        library("GRPCTransport", ["CNghttp2", nioCore, nioPosix, nioHTTP1, webSocket, logging, deque]),
+        library("GRPCTransport", ["CNghttp2", "Measures", nioCore, nioPosix, nioHTTP1, webSocket, logging, deque]),
         library("EtcdAPI", ["Vocabulary", "ProtobufWire", protobuf]),
-        library("Store", ["CLMDB", "Vocabulary", "ProtobufWire"]),
-        library("ReplicatedLog", ["CRaft", "Vocabulary", deque]),
-        library("StateMachine", ["Vocabulary", "ProtobufWire", "EtcdAPI", "Store", deque]),
+        library("Store", ["CLMDB", "Measures", "Vocabulary", "ProtobufWire"]),
+        library("ReplicatedLog", ["CRaft", "Measures", "Vocabulary", deque]),
+        library("StateMachine", ["Measures", "Vocabulary", "ProtobufWire", "EtcdAPI", "Store", deque]),
         library("BoltFile", []),
         library("Identity", ["CCrypt", "Vocabulary", crypto, jwtKit, logging]),
         library("Gateway", ["ProtobufWire", "EtcdAPI", "GRPCTransport", protobuf, nioCore]),
@@ -73,8 +95,9 @@ let package = Package(
         library(
             "Server",
             [
-                "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "Store", "ReplicatedLog", "StateMachine",
-                "BoltFile", "Identity", "Gateway", crypto, protobuf, nioSSL, nioTLS, nioCore, nioPosix, logging,
+                "Measures", "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "Store", "ReplicatedLog",
+                "StateMachine", "BoltFile", "Identity", "Gateway", crypto, protobuf, nioSSL, nioTLS, asn1, nioCore,
+                nioPosix, logging,
                 lifecycle, deque, heap,
             ]),
         library(
@@ -92,8 +115,10 @@ let package = Package(
         .executableTarget(
             name: "berth-faulty", dependencies: ["Server", "Store", logging, lifecycle], path: "Sources/FaultyBerth",
             swiftSettings: settings),
+        tests("MeasuresTests", ["Measures"]),
         tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
-        tests("GRPCTransportTests", ["CNghttp2", "GRPCTransport", "TestSupport", nioCore, nioPosix, logging]),
+        tests(
+            "GRPCTransportTests", ["CNghttp2", "GRPCTransport", "Measures", "TestSupport", nioCore, nioPosix, logging]),
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("BoltFileTests", ["BoltFile", "TestSupport"]),
         tests("IdentityTests", ["Identity", "TestSupport"]),
@@ -103,12 +128,12 @@ let package = Package(
         tests("ReplicatedLogTests", ["CRaft", "ReplicatedLog", "Vocabulary", "TestSupport"]),
         tests(
             "StateMachineTests",
-            ["StateMachine", "Store", "EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
+            ["StateMachine", "Store", "EtcdAPI", "Measures", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests(
             "ServerTests",
             [
-                "Server", "Store", "EtcdAPI", "GRPCTransport", "Vocabulary", "TestSupport", protobuf, nioCore, nioPosix,
-                logging, lifecycle,
+                "Server", "BoltFile", "Store", "EtcdAPI", "GRPCTransport", "Measures", "Vocabulary", "TestSupport", protobuf,
+                nioSSL, nioCore, nioPosix, logging, lifecycle,
             ]),
         tests(
             "BerthTests",
@@ -119,5 +144,5 @@ let package = Package(
         tests("SupervisionTests", ["Supervision", "TestSupport"]),
         tests("CommandTextTests", ["CommandText", "Berth"]),
         tests("BerthCommandTests", ["BerthCommand", "Supervision"]),
-    ]
+    ] + fuzzTargets
 )

@@ -25,8 +25,8 @@ struct Berth: AsyncParsableCommand {
             CommandGroup(
                 name: "Servers",
                 subcommands: [
-                    Serve.self, StatusCommand.self, SnapshotCommand.self, ImportCommand.self, CheckCommand.self,
-                    DemoCommand.self, GuardCommand.self,
+                    Serve.self, StatusCommand.self, SnapshotCommand.self, ImportCommand.self, ExportCommand.self,
+                    CheckCommand.self, DemoCommand.self, GuardCommand.self,
                 ]),
         ])
 

@@ -3,10 +3,6 @@ import Berth
 import CommandText
 import Supervision
 
-#if canImport(Glibc)
-    import Glibc
-#endif
-
 /// A time span on the command line.
 struct TimeSpan: ExpressibleByArgument {
     let duration: Duration
@@ -31,17 +27,32 @@ struct Connection: ParsableArguments {
             valueName: "urls"))
     var endpoints: String?
 
-    @Option(help: ArgumentHelp("Authorities to trust, a PEM file ($BERTH_TLS_CA).", valueName: "file"))
-    var tlsCa: String?
+    @Option(
+        name: [.customLong("cacert"), .customLong("tls-ca")],
+        help: ArgumentHelp("Authorities to trust, a PEM file ($BERTH_CACERT).", valueName: "file"))
+    var authorities: String?
 
-    @Option(help: ArgumentHelp("Certificate to show, a PEM file ($BERTH_TLS_CERT).", valueName: "file"))
-    var tlsCert: String?
+    @Option(
+        name: [.customLong("cert"), .customLong("tls-cert")],
+        help: ArgumentHelp("Certificate to show, a PEM file ($BERTH_CERT).", valueName: "file"))
+    var certificate: String?
 
-    @Option(help: ArgumentHelp("Key of that certificate, a PEM file ($BERTH_TLS_KEY).", valueName: "file"))
-    var tlsKey: String?
+    @Option(
+        name: [.customLong("key"), .customLong("tls-key")],
+        help: ArgumentHelp("Key of that certificate, a PEM file ($BERTH_KEY).", valueName: "file"))
+    var certificateKey: String?
 
-    @Option(help: ArgumentHelp("User and password ($BERTH_USER).", valueName: "name:password"))
+    @Flag(help: "Take any certificate, also of who stands between ($BERTH_INSECURE_SKIP_TLS_VERIFY).")
+    var insecureSkipTlsVerify = false
+
+    @Option(
+        help: ArgumentHelp(
+            "User, with the password behind a colon; without one it is asked for ($BERTH_USER).",
+            valueName: "name[:password]"))
     var user: String?
+
+    @Option(help: ArgumentHelp("The user's password; better in the environment ($BERTH_PASSWORD).", valueName: "text"))
+    var password: String?
 
     @Option(help: "Longest wait for an answer; waiting for a lock does not count.")
     var timeout = TimeSpan(.seconds(5))
@@ -50,9 +61,7 @@ struct Connection: ParsableArguments {
     var writeOut = WriteOut.simple
 
     /// An option, else a variable of the environment.
-    static func value(_ option: String?, _ variable: String) -> String? {
-        option ?? getenv(variable).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
-    }
+    static func value(_ option: String?, _ variable: String) -> String? { ConnectionSources.value(option, variable) }
 
     /// The servers, as they are handed to commands run from here.
     var endpointList: String { Self.value(endpoints, "BERTH_ENDPOINTS") ?? "127.0.0.1:2379" }
@@ -61,18 +70,31 @@ struct Connection: ParsableArguments {
     /// the environment anyway.
     var variables: [String: String] {
         var variables = ["BERTH_ENDPOINTS": endpointList]
-        variables["BERTH_TLS_CA"] = tlsCa
-        variables["BERTH_TLS_CERT"] = tlsCert
-        variables["BERTH_TLS_KEY"] = tlsKey
+        variables["BERTH_CACERT"] = authorities
+        variables["BERTH_CERT"] = certificate
+        variables["BERTH_KEY"] = certificateKey
+        if insecureSkipTlsVerify { variables["BERTH_INSECURE_SKIP_TLS_VERIFY"] = "true" }
+        if let user, !user.contains(":") { variables["BERTH_USER"] = user }
         return variables
     }
 
     /// What to connect with.
     func configuration() throws(Failure) -> BerthConfiguration {
-        try Self.configuration(
-            endpoints: endpointList, authorities: Self.value(tlsCa, "BERTH_TLS_CA"),
-            certificate: Self.value(tlsCert, "BERTH_TLS_CERT"), key: Self.value(tlsKey, "BERTH_TLS_KEY"),
-            user: Self.value(user, "BERTH_USER"), timeout: timeout.duration, options: "--")
+        let sources = ConnectionSources(
+            endpoints: endpointList,
+            authorities: ConnectionSources.value(authorities, "BERTH_CACERT", "BERTH_TLS_CA"),
+            certificate: ConnectionSources.value(certificate, "BERTH_CERT", "BERTH_TLS_CERT"),
+            key: ConnectionSources.value(certificateKey, "BERTH_KEY", "BERTH_TLS_KEY"),
+            skipsVerification: try ConnectionSources.isSet(insecureSkipTlsVerify, "BERTH_INSECURE_SKIP_TLS_VERIFY"),
+            user: ConnectionSources.value(user, "BERTH_USER"), password: givenPassword)
+        return try sources.configuration(timeout: timeout.duration)
+    }
+
+    /// A password from the environment belongs to a user who is named without one.
+    private var givenPassword: String? {
+        if let password { return password }
+        guard let user = ConnectionSources.value(user, "BERTH_USER"), !user.contains(":") else { return nil }
+        return ConnectionSources.value(nil, "BERTH_PASSWORD")
     }
 
     /// What to connect with.
@@ -82,29 +104,10 @@ struct Connection: ParsableArguments {
         endpoints: String, authorities: String?, certificate: String?, key: String?, user: String?, timeout: Duration,
         options: String
     ) throws(Failure) -> BerthConfiguration {
-        var configuration = BerthConfiguration(
-            endpoints: endpoints.split(separator: ",").map { part in
-                String(part.filter { !$0.isWhitespace })
-            })
-        configuration.requestTimeout = timeout
-        configuration.connectTimeout = min(configuration.connectTimeout, timeout)
-        guard (certificate == nil) == (key == nil) else {
-            throw Failure("\(options)tls-cert and \(options)tls-key belong together; one of them is missing")
-        }
-        if authorities != nil || certificate != nil {
-            var tls = BerthConfiguration.TLS(authoritiesFile: authorities)
-            tls.certificateFile = certificate
-            tls.keyFile = key
-            configuration.tls = tls
-        }
-        if let user {
-            guard let colon = user.firstIndex(of: ":") else {
-                throw Failure("\(options)user has no colon; expected name:password")
-            }
-            configuration.credentials = .init(
-                user: String(user[..<colon]), password: String(user[user.index(after: colon)...]))
-        }
-        return configuration
+        try ConnectionSources(
+            endpoints: endpoints, authorities: authorities, certificate: certificate, key: key, user: user,
+            options: options
+        ).configuration(timeout: timeout)
     }
 
     /// Runs a command with a client, and turns what goes wrong into a line and a status.

@@ -91,6 +91,29 @@ extension EtcdError {
     public static let unknownMethod = unknown("etcdserver: unknown method")
 }
 
+// Members and versions.
+extension EtcdError {
+    /// A new member without peer addresses, or with one that is none.
+    public static let memberURLsInvalid = invalidArgument("etcdserver: given member URLs are invalid")
+    /// No member with this id.
+    public static let memberNotFound = notFound("etcdserver: member not found")
+    /// The last member cannot leave.
+    public static let notEnoughMembers = unknown(
+        "etcdserver: re-configuration failed due to not enough started members")
+    /// The member votes already.
+    public static let memberNotLearner = failedPrecondition("etcdserver: can only promote a learner member")
+    /// Nobody of this id can lead.
+    public static let badTransferee = failedPrecondition("etcdserver: bad leader transferee")
+    /// A version to go down to that cannot be read.
+    public static let downgradeVersionFormat = invalidArgument("etcdserver: wrong downgrade target version format")
+    /// A version that is not one minor below.
+    public static let downgradeVersionInvalid = invalidArgument("etcdserver: invalid downgrade target version")
+    /// There is no downgrade to cancel.
+    public static let noDowngrade = failedPrecondition("etcdserver: no inflight downgrade job")
+    /// What needs more than the one member there is, or what this member does not do: what, and what to do instead.
+    public static func singleMember(_ what: String) -> EtcdError { failedPrecondition("berth: \(what)") }
+}
+
 // The lock and election services.
 extension EtcdError {
     /// A waiter's own key went away before its turn.

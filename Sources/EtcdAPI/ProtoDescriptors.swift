@@ -74,7 +74,8 @@ public struct ProtoDescriptors: Sendable {
     }
 
     /// An enumeration's values stand beside it, as in C.
-    private mutating func declare(_ values: Google_Protobuf_EnumDescriptorProto, within scope: String, in file: String) {
+    private mutating func declare(_ values: Google_Protobuf_EnumDescriptorProto, within scope: String, in file: String)
+    {
         declare("\(scope).\(values.name)", in: file)
         for value in values.value { declare("\(scope).\(value.name)", in: file) }
     }

@@ -95,6 +95,17 @@ public enum HeaderOnlyResponse {
     }
 }
 
+/// Writes `etcdserverpb.AuthenticateResponse`.
+public enum AuthenticateResponse {
+    /// The message.
+    public static func encoded(header: ResponseHeader, token: [UInt8]) -> [UInt8] {
+        var writer = WireWriter(capacity: ResponseHeader.maximumSize + token.count + 3)
+        header.append(to: &writer)
+        writer.bytesField(2, token)
+        return writer.bytes
+    }
+}
+
 /// Writes `etcdserverpb.LeaseGrantResponse` and `LeaseKeepAliveResponse`, which have the same first three fields.
 public enum LeaseResponse {
     /// The message; times to live are seconds, zero for a renewal of a lease that is gone.

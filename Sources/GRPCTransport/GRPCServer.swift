@@ -1,8 +1,13 @@
 public import Logging
+import Measures
 public import NIOCore
 public import NIOPosix
 import NIOHTTP1
 import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
 
 /// A listening gRPC server. Its handlers run on the event loops of the group it was bound with.
 public final class GRPCServer: Sendable {
@@ -36,7 +41,8 @@ public final class GRPCServer: Sendable {
     ) async throws -> GRPCServer {
         var contexts: [ObjectIdentifier: LoopContext] = [:]
         for eventLoop in group.makeIterator() {
-            contexts[ObjectIdentifier(eventLoop)] = LoopContext(eventLoop: eventLoop)
+            contexts[ObjectIdentifier(eventLoop)] = LoopContext(
+                eventLoop: eventLoop, meter: services.meter?.makeLoop())
         }
         let loops = contexts
         let connections = ConnectionCount(limit: configuration.maxConnections)
@@ -44,6 +50,7 @@ public final class GRPCServer: Sendable {
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: configuration.reusesPort ? 1 : 0)
             .serverChannelOption(.maxMessagesPerRead, value: 32)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(
@@ -52,11 +59,16 @@ public final class GRPCServer: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard let loop = loops[ObjectIdentifier(channel.eventLoop)], connections.add() else {
+                        services.meter?.refused(by: .connections)
                         logger.warning(
                             "connection refused: too many are open", metadata: ["open": "\(connections.open)"])
                         throw ChannelError.eof
                     }
-                    channel.closeFuture.whenComplete { _ in connections.remove() }
+                    services.meter?.connectionsOpened.add()
+                    channel.closeFuture.whenComplete { _ in
+                        connections.remove()
+                        services.meter?.connectionsClosed.add()
+                    }
                     var own = configuration
                     try configuration.prepareConnection?(channel, &own)
                     try addChooser(channel, loop, own, methods, http1)
@@ -66,12 +78,12 @@ public final class GRPCServer: Sendable {
         return GRPCServer(channel: channel, loops: loops, connections: connections)
     }
 
-    private static func addChooser(
+    static func addChooser(
         _ channel: any Channel, _ loop: LoopContext, _ configuration: ServerConfiguration, _ methods: MethodTable,
         _ http1: @escaping @Sendable (HTTPExchange) -> Void
     ) throws {
         let chooser = ProtocolChooser(
-            loop: loop, timeout: configuration.handshakeTimeout,
+            loop: loop, timeout: configuration.handshakeTimeout, peer: configuration.peer,
             addHTTP2: { channel in
                 try channel.pipeline.syncOperations.addHandler(
                     ServerConnection(

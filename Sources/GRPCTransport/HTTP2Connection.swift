@@ -58,6 +58,8 @@ class HTTP2Connection: ChannelInboundHandler {
     var maxQueuedFrames: Int { .max }
     /// Streams may have room again.
     func outputTaken() {}
+    /// The connection ends for a reason the peer is told.
+    func willLeave(text: String) {}
     /// The session is gone; streams end with it. Called once.
     func connectionEnded() {}
 
@@ -183,6 +185,7 @@ class HTTP2Connection: ChannelInboundHandler {
         }
         guard phase == .open, let session, let context else { return }
         phase = .leaving
+        willLeave(text: text)
         // By hand, as the session would send what its streams have queued first. Sent bytes always end with a frame.
         var frame = context.channel.allocator.buffer(capacity: 32)
         frame.writeInteger(UInt32(8 + text.utf8.count) << 8 | UInt32(NGHTTP2_GOAWAY.rawValue))

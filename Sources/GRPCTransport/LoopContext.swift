@@ -14,6 +14,8 @@ protocol ServerMember: AnyObject {
 final class LoopContext: @unchecked Sendable {
     // Sendable: every mutable member is touched on `eventLoop` alone, checked where others can call.
     let eventLoop: any EventLoop
+    /// This loop's counts; nil where nobody counts.
+    let meter: LoopMeter?
     var output = ByteBuffer()
     private var dirty: [HTTP2Connection] = []
     private var flushed: [HTTP2Connection] = []
@@ -24,7 +26,10 @@ final class LoopContext: @unchecked Sendable {
     private var runningTasks = 0
     private var tasksDone: EventLoopPromise<Void>?
 
-    init(eventLoop: any EventLoop) { self.eventLoop = eventLoop }
+    init(eventLoop: any EventLoop, meter: LoopMeter? = nil) {
+        self.eventLoop = eventLoop
+        self.meter = meter
+    }
 
     /// Sees to it that `connection` flushes before the loop waits for events again.
     func markDirty(_ connection: HTTP2Connection) {

@@ -31,7 +31,7 @@ final class PlainStream: ExchangeTransport {
         let request = call.request
         let stream = PlainStream(call, isHead: request.otherVerb == "HEAD")
         let exchange = HTTPExchange(
-            head: HTTPHead(request, isSecure: connection.configuration.isSecure), loop: connection.loop,
+            head: HTTPHead(request, connection.configuration), loop: connection.loop,
             transport: stream)
         stream.exchange = exchange
         call.plain = stream
@@ -98,7 +98,7 @@ final class PlainStream: ExchangeTransport {
 
     func finish() {
         exchange = nil
-        call.end()
+        call.end(.ok)
         guard let connection = call.connection, !isWhole else { return }
         isWhole = true
         resume(connection)
@@ -106,7 +106,7 @@ final class PlainStream: ExchangeTransport {
 
     func abandon() {
         exchange = nil
-        call.end()
+        call.end(.ok)
         call.connection?.reset(call, code: NGHTTP2_INTERNAL_ERROR.rawValue)
     }
 
@@ -171,11 +171,12 @@ final class PlainStream: ExchangeTransport {
 
 extension HTTPHead {
     /// What came by HTTP/2.
-    fileprivate init(_ request: RequestHead, isSecure: Bool) {
+    fileprivate init(_ request: RequestHead, _ configuration: ServerConfiguration) {
         self.init(
             method: request.isPost ? "POST" : request.otherVerb, target: request.unknownPath, host: request.authority,
             headers: request.metadata.all)
-        self.isSecure = isSecure
+        isSecure = configuration.isSecure
+        peerCommonName = configuration.peer?.commonName
         if case .malformedTimeout(let text) = request.fault {
             timeout = .malformed(text)
         } else if let amount = request.timeout {

@@ -1,13 +1,15 @@
 import NIOCore
 
 /// Looks at a connection's first bytes and puts the handlers of the protocol they begin in its own place: HTTP/2 with
-/// prior knowledge, or HTTP/1.1. Anything else, and silence, is closed. TLS, where there is any, stands before it.
+/// prior knowledge, or HTTP/1.1. Anything else, and silence, is closed. TLS, where there is any, stands before it; what
+/// both sides agreed on there must be what they speak.
 final class ProtocolChooser: ChannelInboundHandler, RemovableChannelHandler, ServerMember {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer
 
     private let loop: LoopContext
     private let timeout: TimeAmount
+    private let peer: ConnectionPeer?
     private let addHTTP2: (any Channel) throws -> Void
     private let addHTTP1: (any Channel) throws -> Void
     private var received: ByteBuffer?
@@ -18,11 +20,12 @@ final class ProtocolChooser: ChannelInboundHandler, RemovableChannelHandler, Ser
     private static let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
 
     init(
-        loop: LoopContext, timeout: TimeAmount, addHTTP2: @escaping (any Channel) throws -> Void,
-        addHTTP1: @escaping (any Channel) throws -> Void
+        loop: LoopContext, timeout: TimeAmount, peer: ConnectionPeer?,
+        addHTTP2: @escaping (any Channel) throws -> Void, addHTTP1: @escaping (any Channel) throws -> Void
     ) {
         self.loop = loop
         self.timeout = timeout
+        self.peer = peer
         self.addHTTP2 = addHTTP2
         self.addHTTP1 = addHTTP1
     }
@@ -56,17 +59,21 @@ final class ProtocolChooser: ChannelInboundHandler, RemovableChannelHandler, Ser
         received = bytes
         let view = bytes.readableBytesView
         if view.starts(with: Self.preface) {
-            choose(addHTTP2, context)
+            choose(addHTTP2, unless: "http/1.1", context)
         } else if Self.preface.starts(with: view) {
             return  // The preface may still come whole.
         } else if view.first.map({ $0 >= UInt8(ascii: "A") && $0 <= UInt8(ascii: "Z") }) == true {
-            choose(addHTTP1, context)
+            choose(addHTTP1, unless: "h2", context)
         } else {
             context.close(promise: nil)
         }
     }
 
-    private func choose(_ add: (any Channel) throws -> Void, _ context: ChannelHandlerContext) {
+    /// - Parameter other: the protocol that must not have been agreed on.
+    private func choose(
+        _ add: (any Channel) throws -> Void, unless other: String, _ context: ChannelHandlerContext
+    ) {
+        guard peer?.applicationProtocol != other else { return context.close(promise: nil) }
         isChosen = true
         watchdog?.cancel()
         do {

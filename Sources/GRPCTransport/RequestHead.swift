@@ -29,6 +29,9 @@ struct RequestHead {
     var fault: Fault?
     var listBytes = 0
     var metadata = MetadataBlock()
+    /// The metadata hold `hasleader: true`, which etcd's clients send to be refused while there is no leader.
+    var requiresLeader = false
+    private var hasSeenLeaderRule = false
     var isComplete = false
 
     /// Takes one header. `methods` finds the path.
@@ -62,6 +65,10 @@ struct RequestHead {
                 fault = fault ?? .unknownEncoding(Self.quotable(value))
             }
         case 20 where name.equals("grpc-accept-encoding"): break
+        case 9 where name.equals("hasleader"):
+            // Given twice, the first counts.
+            if !hasSeenLeaderRule { requiresLeader = value.equals("true") }
+            hasSeenLeaderRule = true
         default: metadata.append(name: name, value: value)
         }
     }
@@ -74,6 +81,7 @@ struct RequestHead {
         guard isPost else { return ("405", GRPCStatus(.internal, "a gRPC request is a POST")) }
         guard isGRPC else { return ("415", GRPCStatus(.invalidArgument, "content-type is not application/grpc")) }
         guard method != nil else { return ("200", methods.unknown(String(unknownPath.prefix(256)))) }
+        if requiresLeader, fault == nil, let refusal = methods.leaderCheck?() { return ("200", refusal) }
         switch fault {
         case .unknownEncoding(let encoding):
             return ("200", GRPCStatus(.unimplemented, "grpc-encoding \(encoding) is not supported"))
@@ -163,6 +171,11 @@ package struct MetadataBlock: Sendable {
     }
 
     package func value(of name: String) -> String? {
+        withValue(of: name) { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Looks at the first value of a name in place; nil when there is none.
+    func withValue<Result>(of name: String, _ body: (UnsafeRawBufferPointer) -> Result) -> Result? {
         guard !bytes.isEmpty else { return nil }
         return bytes.withUnsafeBytes { block in
             var offset = 0
@@ -172,7 +185,7 @@ package struct MetadataBlock: Sendable {
                 let nameStart = offset + 6
                 let valueStart = nameStart + nameLength
                 if name.utf8.elementsEqual(block[nameStart..<valueStart]) {
-                    return String(decoding: block[valueStart..<(valueStart + valueLength)], as: UTF8.self)
+                    return body(UnsafeRawBufferPointer(rebasing: block[valueStart..<(valueStart + valueLength)]))
                 }
                 offset = valueStart + valueLength
             }

@@ -49,6 +49,8 @@ public final class ServerCall: @unchecked Sendable {
     /// What the connection's reassembly budget lent to the message that is arriving.
     var grantedBytes = 0
     var isWaitingForGrant = false
+    /// What is counted of it; nil until its handler may have it, and where nobody counts.
+    var tally: CallTally?
     private(set) var outbound = OutboundMessages()
     private var hasSentHeaders = false
     /// nghttp2 stopped asking for data; it must be told when there is some.
@@ -89,6 +91,7 @@ public final class ServerCall: @unchecked Sendable {
         self.inbound = InboundMessages(limit: 0)
         request.method = method
         request.metadata = metadata
+        request.requiresLeader = metadata.value(of: "hasleader") == "true"
         request.deadline = deadline
         request.isComplete = true
     }
@@ -102,17 +105,23 @@ public final class ServerCall: @unchecked Sendable {
     }
 
     /// The first value of a request header, by its lower-case name. What the transport itself reads (pseudo-headers,
-    /// `te`, `user-agent`, `content-type` and the `grpc-` ones) is not kept.
+    /// `te`, `user-agent`, `content-type`, `hasleader` and the `grpc-` ones) is not kept.
     public func metadata(_ name: String) -> String? {
         eventLoop.preconditionInEventLoop()
         return request.metadata.value(of: name)
+    }
+
+    /// Whether the client wants the call refused, or ended, while there is no leader: metadata `hasleader: true`.
+    public var requiresLeader: Bool {
+        eventLoop.preconditionInEventLoop()
+        return request.requiresLeader
     }
 
     /// The common name of the certificate the client showed; nil without TLS, without a certificate, and for calls of the
     /// gateway.
     public var peerCommonName: String? {
         eventLoop.preconditionInEventLoop()
-        return nil
+        return connection?.configuration.peer?.commonName
     }
 
     /// When the client gives up; the call is cancelled then.
@@ -166,6 +175,7 @@ public final class ServerCall: @unchecked Sendable {
     public func send(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
         guard active else { return }
+        tally?.sent(bytes: message.count)
         guard let connection else {
             carrier?.send(message)
             return
@@ -195,7 +205,7 @@ public final class ServerCall: @unchecked Sendable {
     public func finish(_ status: GRPCStatus = .ok) {
         eventLoop.preconditionInEventLoop()
         guard active else { return }
-        end()
+        end(status.code)
         if let connection { close(with: status, on: connection) } else { leaveCarrier()?.finish(status) }
     }
 
@@ -203,7 +213,8 @@ public final class ServerCall: @unchecked Sendable {
     public func respond(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
         guard active else { return }
-        end()
+        tally?.sent(bytes: message.count)
+        end(.ok)
         guard let connection else {
             let carrier = leaveCarrier()
             carrier?.send(message)
@@ -282,7 +293,7 @@ public final class ServerCall: @unchecked Sendable {
     func cancel(_ reason: CancelReason) {
         guard active else { return }
         let callback = cancelCallback
-        end()
+        end(reason.code)
         carrier = nil
         callback?(reason)
     }
@@ -317,8 +328,9 @@ public final class ServerCall: @unchecked Sendable {
         connection = nil
     }
 
-    func end() {
+    func end(_ code: GRPCCode) {
         active = false
+        tally?.ended(code)
         messageCallback = nil
         halfCloseCallback = nil
         roomCallback = nil
@@ -359,7 +371,7 @@ public final class ServerCall: @unchecked Sendable {
     /// Refuses a request that is no gRPC request.
     func refuse(httpStatus: StaticString, _ status: GRPCStatus) {
         guard active, let connection else { return }
-        end()
+        end(status.code)
         hasSentHeaders = true
         connection.submitTrailersOnly(self, httpStatus: httpStatus, status: status)
     }

@@ -27,8 +27,6 @@ public struct ServerConfiguration: Sendable {
     public var handshakeTimeout: TimeAmount = .seconds(10)
     /// An HTTP/1.1 connection without a request for this long is closed.
     public var http1IdleTimeout: TimeAmount = .seconds(60)
-    /// Whether connections have TLS, for handlers of plain HTTP to know; `prepareConnection` may say so for one.
-    public var isSecure = false
     /// Pings of a client closer than this are counted against it.
     public var minPingInterval: TimeAmount = .seconds(5)
     /// Whether a client without an open call may ping at `minPingInterval` too.
@@ -52,6 +50,13 @@ public struct ServerConfiguration: Sendable {
     /// Called for each accepted connection before anything else is added to its pipeline: the place for TLS, and for
     /// bounds and times of this connection alone, which it may change.
     public var prepareConnection: (@Sendable (any Channel, inout ServerConfiguration) throws -> Void)?
+
+    /// Whether other processes may listen on the same port, each taking a share of its connections.
+    public var reusesPort = false
+    /// What the handshake of this connection tells of its other side; set by `prepareConnection`, nil without TLS.
+    public var peer: ConnectionPeer?
+    /// Whether the connection has TLS.
+    var isSecure: Bool { peer != nil }
 
     /// The defaults.
     public init() {}

@@ -100,7 +100,7 @@ extension ServerConnection {
         for call in calls {
             guard call.isActive, let deadline = call.request.deadline, deadline <= time else { continue }
             call.cancel(
-                .deadlineExceeded, telling: GRPCStatus(.deadlineExceeded, "the call's deadline passed"))
+                .deadlineExceeded, telling: GRPCStatus(.deadlineExceeded, "context deadline exceeded"))
         }
         var earliest = NIODeadline.distantFuture
         for call in calls where call.isActive { earliest = min(earliest, call.request.deadline ?? .distantFuture) }

@@ -29,6 +29,12 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     var isDraining = false
     var hasSentFinalGoaway = false
 
+    private var meter: CallMeter? { methods.meter }
+
+    override func willLeave(text: String) {
+        if let bound = CallMeter.Bound(rawValue: text) { meter?.refused(by: bound) }
+    }
+
     /// The window every stream starts with: HTTP/2's own default, so that nobody has to wait for settings.
     static let streamWindow = 65_535
     /// Marks the ping whose answer shows that the client has seen the shutdown notice.
@@ -116,12 +122,14 @@ final class ServerConnection: HTTP2Connection, ServerMember {
             if deadline < nextDeadline { armDeadline(deadline) }
         }
         if let fault = call.request.refusal(methods: methods) {
+            if case .tooLarge = call.request.fault { meter?.refused(by: .headerBytes) }
             call.refuse(httpStatus: fault.httpStatus, fault.status)
             return
         }
+        call.tally = CallTally(call.request, isUnary: call.isUnary, loop.meter)
         if !call.request.metadata.isEmpty { countHeld(by: call) }
         guard call.isActive else { return }
-        guard case .streaming(let handler) = call.request.method?.kind else { return }
+        guard case .streaming(_, let handler) = call.request.method?.kind else { return }
         handler(call)
     }
 
@@ -135,6 +143,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
             case .borrowed(let message): receivedMessage(message, on: call)
             case .owned(let message): receivedMessage(message, on: call)
             case .tooLarge(let length):
+                meter?.refused(by: .messageBytes)
                 call.fail(
                     GRPCStatus(
                         .resourceExhausted,
@@ -149,6 +158,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
 
     private func receivedMessage(_ message: UnsafeRawBufferPointer, on call: ServerCall) {
         releaseGrant(of: call)
+        call.tally?.received(bytes: message.count)
         guard call.isUnary else { return call.deliver(Array(message)) }
         guard acceptMessage(of: call) else { return }
         borrower = call
@@ -157,6 +167,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
 
     private func receivedMessage(_ message: [UInt8], on call: ServerCall) {
         releaseGrant(of: call)
+        call.tally?.received(bytes: message.count)
         guard call.isUnary else { return call.deliver(message) }
         guard acceptMessage(of: call) else { return }
         call.message = message
@@ -230,6 +241,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
         guard grew, heldBytes > configuration.connectionRequestBuffer, call.isActive else { return }
         guard call.plain == nil else { return }  // Asks `holdsTooMuch` by itself.
         call.request.metadata = MetadataBlock()
+        meter?.refused(by: .heldBytes)
         call.fail(GRPCStatus(.resourceExhausted, "the connection's calls hold too many request bytes"))
         countHeld(by: call)
     }

@@ -8,6 +8,11 @@ public struct ServiceTable: Sendable {
     public typealias StreamingHandler = @Sendable (ServerCall) -> Void
 
     var methods: [String: ServerMethod.Kind] = [:]
+    /// Asked on the event loop for each call whose metadata hold `hasleader: true`, before its handler: a status refuses
+    /// the call. Calls without it cost nothing.
+    public var leaderCheck: (@Sendable () -> GRPCStatus?)?
+    /// Counts the calls of these methods, and the connections of servers with this table; nil counts nothing.
+    public var meter: CallMeter?
 
     /// An empty table.
     public init() {}
@@ -18,8 +23,33 @@ public struct ServiceTable: Sendable {
     }
 
     /// Adds a method with a stream in either or both directions.
-    public mutating func streaming(_ path: String, _ handler: @escaping StreamingHandler) {
-        add(path, .streaming(handler))
+    ///
+    /// - Parameter type: what its calls are counted as; its messages may flow as they like all the same.
+    public mutating func streaming(
+        _ path: String, type: CallMeter.MethodType = .serverStream, _ handler: @escaping StreamingHandler
+    ) {
+        add(path, .streaming(type, handler))
+    }
+
+    /// Full names of the services that methods were added for.
+    public var serviceNames: Set<String> { Set(methods.keys.compactMap { MethodTable.split($0)?.service }) }
+
+    /// Puts a question before methods: `admission` tells for each path what is asked of every call before its handler is,
+    /// or nil where nothing is. A status refuses the call; nil lets it through.
+    public mutating func admit(_ admission: (_ path: String) -> (@Sendable (ServerCall) -> GRPCStatus?)?) {
+        for (path, kind) in methods {
+            guard let refusal = admission(path) else { continue }
+            switch kind {
+            case .unary(let handler):
+                methods[path] = .unary { call, request in
+                    if let status = refusal(call) { call.fail(status) } else { handler(call, request) }
+                }
+            case .streaming(let type, let handler):
+                methods[path] = .streaming(type) { call in
+                    if let status = refusal(call) { call.fail(status) } else { handler(call) }
+                }
+            }
+        }
     }
 
     /// Paths of all methods.
@@ -27,7 +57,7 @@ public struct ServiceTable: Sendable {
 
     /// The method at a path, for callers that do not come by gRPC.
     package func method(at path: String) -> ServerMethod? {
-        methods[path].map { ServerMethod(path: Array(path.utf8), kind: $0) }
+        methods[path].map { ServerMethod(path: Array(path.utf8), kind: $0, meterPosition: meter?.position(of: path)) }
     }
 
     private mutating func add(_ path: String, _ kind: ServerMethod.Kind) {
@@ -40,14 +70,17 @@ public struct ServiceTable: Sendable {
 package final class ServerMethod: Sendable {
     package enum Kind: Sendable {
         case unary(ServiceTable.UnaryHandler)
-        case streaming(ServiceTable.StreamingHandler)
+        case streaming(CallMeter.MethodType, ServiceTable.StreamingHandler)
     }
     let path: [UInt8]
     package let kind: Kind
+    /// Its place in the server's meter; nil when nobody counts it.
+    let meterPosition: Int?
 
-    init(path: [UInt8], kind: Kind) {
+    init(path: [UInt8], kind: Kind, meterPosition: Int?) {
         self.path = path
         self.kind = kind
+        self.meterPosition = meterPosition
     }
 }
 
@@ -55,8 +88,11 @@ package final class ServerMethod: Sendable {
 final class MethodTable: Sendable {
     private let slots: [ServerMethod?]
     private let services: Set<String>
+    let leaderCheck: (@Sendable () -> GRPCStatus?)?
+    let meter: CallMeter?
 
     init(_ table: ServiceTable) {
+        meter = table.meter
         var capacity = 16
         while capacity < table.methods.count * 2 { capacity *= 2 }
         var slots = [ServerMethod?](repeating: nil, count: capacity)
@@ -65,11 +101,12 @@ final class MethodTable: Sendable {
             let bytes = Array(path.utf8)
             var slot = bytes.withUnsafeBytes(Self.hash) & (capacity - 1)
             while slots[slot] != nil { slot = (slot + 1) & (capacity - 1) }
-            slots[slot] = ServerMethod(path: bytes, kind: kind)
+            slots[slot] = ServerMethod(path: bytes, kind: kind, meterPosition: meter?.position(of: path))
             if let (service, _) = Self.split(path) { services.insert(service) }
         }
         self.slots = slots
         self.services = services
+        leaderCheck = table.leaderCheck
     }
 
     func find(_ path: UnsafeRawBufferPointer) -> ServerMethod? {
@@ -95,7 +132,7 @@ final class MethodTable: Sendable {
         return GRPCStatus(.unimplemented, "unknown method \(method) for service \(service)")
     }
 
-    private static func split(_ path: String) -> (service: String, method: String)? {
+    static func split(_ path: String) -> (service: String, method: String)? {
         guard path.first == "/", let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return nil }
         return (
             String(path[path.index(after: path.startIndex)..<slash]), String(path[path.index(after: slash)...])

@@ -48,7 +48,7 @@ final class LogLoop {
 
     init(
         _ configuration: ReplicatedLogConfiguration, applier: any LogApplier, inbox: ProposalInbox, waker: Waker,
-        status: StatusBoard
+        status: StatusBoard, measures: LogMeasures
     ) {
         self.configuration = configuration
         self.inbox = inbox
@@ -58,7 +58,8 @@ final class LogLoop {
             applier: applier,
             limits: RaftMachine.Limits(
                 snapshotEntries: configuration.snapshotEntries, snapshotBytes: configuration.snapshotBytes,
-                batchEntries: configuration.batchEntries, batchBytes: configuration.batchBytes))
+                batchEntries: configuration.batchEntries, batchBytes: configuration.batchBytes),
+            measures: measures)
         machine.appliedThrough = configuration.appliedIndex.value
         loop.initialize(to: uv_loop_t())
         check.initialize(to: uv_check_t())

@@ -1,6 +1,7 @@
 package import CRaft
 internal import DequeModule
 internal import Glibc
+internal import Measures
 internal import Synchronization
 package import Vocabulary
 
@@ -53,6 +54,10 @@ package final class RaftMachine {
     private var outstanding = Deque<Outstanding>()
     /// Last index of each `raft_apply` under way, oldest first.
     private var callEnds = Deque<UInt64>()
+    /// The first index of the newest `raft_apply`, and when it began; measured once.
+    private var appendUnderWay: (first: UInt64, began: Int)?
+    /// Counts of what is written.
+    package let measures: LogMeasures
     private let callBuffers: UnsafeMutablePointer<raft_buffer>
     /// Failures to tell at the end of the turn: nobody is called from inside a libraft call but the applier's own steps.
     private var failures: [(context: any ProposalContext, error: ProposalError)] = []
@@ -73,7 +78,8 @@ package final class RaftMachine {
     /// Why the last flush failed: written on the worker, hence apart from `snapshots`.
     let flushError = Mutex<String?>(nil)
 
-    package init(applier: any LogApplier, limits: Limits) {
+    package init(applier: any LogApplier, limits: Limits, measures: LogMeasures = LogMeasures()) {
+        self.measures = measures
         self.applier = applier
         self.limits = limits
         fsm = .allocate(capacity: 1)
@@ -113,6 +119,7 @@ package final class RaftMachine {
         failure = nil
         outstanding.removeAll()
         callEnds.removeAll()
+        appendUnderWay = nil
         abandonment = .notLeader
         snapshots = SnapshotState()
     }
@@ -161,12 +168,15 @@ package final class RaftMachine {
             EntryPadding.stamp(firstIndex + UInt64(offset), into: proposal.stored)
         }
         let term = raft.pointee.current_term
+        let began = MonotonicClock.nanoseconds
         let request = UnsafeMutablePointer<raft_apply>.allocate(capacity: 1)
         request.initialize(to: raft_apply())
         request.pointee.data = Unmanaged.passUnretained(self).toOpaque()
         switch Self.callRaftApply(raft, request, callBuffers, UInt32(count), Self.callAnswered) {
         case 0:
             callEnds.append(firstIndex + UInt64(count) - 1)
+            measure(count, bytes)
+            appendUnderWay = (firstIndex, began)
             for (offset, proposal) in taken.enumerated() {
                 outstanding.append(
                     Outstanding(index: firstIndex + UInt64(offset), term: term, context: proposal.context))
@@ -183,6 +193,12 @@ package final class RaftMachine {
             fail(message.contains("setup writer") ? .io(message) : .resources(message))
         }
         return (count, bytes)
+    }
+
+    private func measure(_ entries: Int, _ bytes: Int) {
+        measures.batchEntries.observe(entries)
+        measures.batchBytes.observe(bytes)
+        measures.writtenBytes.add(bytes)
     }
 
     /// libraft's function shares its name with a struct; its type tells them apart.
@@ -249,6 +265,10 @@ package final class RaftMachine {
             return 0
         }
         if let replay, !replay.mayGoOn(self) { return RAFT_CANCELED }
+        if let append = appendUnderWay, append.first <= index {
+            if append.first == index { measures.appends.observe(MonotonicClock.nanoseconds - append.began) }
+            appendUnderWay = nil
+        }
         let term = Self.term(of: index, in: raft)
         hasOpenBatch = true
         noteApplied(bytes: stored.count)

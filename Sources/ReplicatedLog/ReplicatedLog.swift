@@ -23,6 +23,8 @@ public final class ReplicatedLog: Sendable {
     private let isReplaying = Atomic<Bool>(true)
     private let life: Mutex<Life>
     private let problem: String?
+    /// What was written, in what batches, in what time; any thread.
+    public let measures = LogMeasures()
 
     /// Makes a log that is not running yet; proposals made before ``start()`` wait.
     public init(_ configuration: ReplicatedLogConfiguration, applier: any LogApplier) {
@@ -30,7 +32,9 @@ public final class ReplicatedLog: Sendable {
         inbox = ProposalInbox(configuration)
         let loop =
             problem == nil
-            ? LogLoop(configuration, applier: applier, inbox: inbox, waker: waker, status: board) : nil
+            ? LogLoop(
+                configuration, applier: applier, inbox: inbox, waker: waker, status: board,
+                measures: measures) : nil
         life = Mutex(.idle(LogLoopBox(loop)))
     }
 

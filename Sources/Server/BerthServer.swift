@@ -27,8 +27,12 @@ public final class BerthServer: Service {
 
     /// What a server says of itself once it serves.
     public struct ReadyReport: Sendable {
-        /// Addresses it listens on, with the ports the system chose filled in.
+        /// Addresses it answers gRPC at, with the ports the system chose filled in.
         public let addresses: [ClientURL]
+        /// Addresses for HTTP alone.
+        public let httpAddresses: [ClientURL]
+        /// Addresses for metrics and health alone.
+        public let metricsAddresses: [ClientURL]
         /// Folder of store and log.
         public let dataDirectory: String
         /// The store's revision.
@@ -52,8 +56,10 @@ public final class BerthServer: Service {
 
     /// Serves until graceful shutdown is triggered or the store can no longer be written.
     ///
-    /// - Throws: `ServerStartError` when it cannot start, `ServerFailure` when it cannot go on.
+    /// - Throws: `SettingsError` or `ServerStartError` when it cannot start, `ServerFailure` when it cannot go on.
     public func run() async throws {
+        // Before the store is opened: a replay may take long, and what is wrong here stays wrong.
+        let listeners = try Listeners(settings, logger: logger)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         let failure = FailureSignal()
         let member: Member
@@ -64,14 +70,12 @@ public final class BerthServer: Service {
             throw error
         }
         do {
-            let servers = try await listen(member, group)
-            onReady(
-                ReadyReport(
-                    addresses: member.context.boundURLs.withLock { $0 },
-                    dataDirectory: settings.dataDirectory, revision: member.context.store.publishedRevision.value))
+            let bound = try await listen(member, listeners, group)
+            onReady(report(member, bound))
             let reason = await failure.wait()
             logger.info("stopping", metadata: reason.map { ["reason": "\($0)"] } ?? [:])
-            await drain(member, servers)
+            listeners.credentials?.stop()
+            await drain(member, bound.map(\.server))
             try await close(member, group)
             if let reason { throw ServerFailure(description: reason) }
         } catch let error as ServerFailure {
@@ -84,37 +88,33 @@ public final class BerthServer: Service {
 
     // MARK: - Parts of a run
 
-    private func listen(_ member: Member, _ group: MultiThreadedEventLoopGroup) async throws -> [GRPCServer] {
-        var configuration = ServerConfiguration()
-        // Whoever waits for a lock does so in an open call: a client that is cut off without a word must not stand in line
-        // for as long as gRPC's two hours.
-        configuration.keepaliveInterval = .seconds(30)
-        configuration.maxRequestBytes = settings.maxRequestBytes + ServerSettings.messageOverhead
+    private func listen(
+        _ member: Member, _ listeners: Listeners, _ group: MultiThreadedEventLoopGroup
+    ) async throws -> [Listeners.Bound] {
         let endpoints = HTTPEndpoints(
             context: member.context,
             gateway: settings.http.hasGateway
-                ? Gateway(services: member.services, maxMessageBytes: configuration.maxRequestBytes) : nil)
-        var servers: [GRPCServer] = []
+                ? Gateway(
+                    services: member.services,
+                    maxMessageBytes: settings.maxRequestBytes + ServerSettings.messageOverhead)
+                : nil)
         // Until all are bound, MemberList would know only some; a client that is that early is told the settings.
         member.context.boundURLs.withLock { $0 = settings.listenClientURLs }
-        for url in settings.listenClientURLs {
-            do {
-                servers.append(
-                    try await GRPCServer.bind(
-                        host: url.host, port: url.port, group: group, services: member.services,
-                        http1: { endpoints.respond(to: $0) }, configuration: configuration, logger: logger))
-            } catch {
-                for server in servers { await server.shutdownGracefully(deadline: .now()) }
-                let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
-                throw ServerStartError(
-                    description: "cannot listen on \(url): \(reason); choose another address with --listen-client-urls")
-            }
+        let bound = try await listeners.open(
+            group, services: member.services, handshakes: member.context.metrics.handshakes
+        ) { endpoints.respond(to: $0, $1) }
+        member.context.boundURLs.withLock { $0 = bound.filter(\.service.answersGRPC).map(\.url) }
+        return bound
+    }
+
+    private func report(_ member: Member, _ bound: [Listeners.Bound]) -> ReadyReport {
+        func urls(_ isWanted: (ListenPlan.Service) -> Bool) -> [ClientURL] {
+            bound.filter { isWanted($0.service) }.map(\.url)
         }
-        let bound = zip(settings.listenClientURLs, servers).map { url, server in
-            ClientURL(host: url.host, port: server.localAddress?.port ?? url.port)
-        }
-        member.context.boundURLs.withLock { $0 = bound }
-        return servers
+        return ReadyReport(
+            addresses: urls(\.answersGRPC), httpAddresses: urls { $0 == .http },
+            metricsAddresses: urls { $0 == .metrics }, dataDirectory: settings.dataDirectory,
+            revision: member.context.store.publishedRevision.value)
     }
 
     /// Calls without an end of their own are ended by the server; everything else may finish.

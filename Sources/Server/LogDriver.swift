@@ -1,5 +1,6 @@
 import EtcdAPI
 import Logging
+import Measures
 import NIOCore
 import ReplicatedLog
 import StateMachine
@@ -23,15 +24,23 @@ final class LogDriver: LogApplier, @unchecked Sendable {
     private let lineInterest: LoopInterest
     private var routing = WaitRouting()
     private let leases: LeaseKeeper
+    private let tokens: TokenKeeper
     private let onFailure: @Sendable (String) -> Void
     private let metrics: ServerMetrics
     private let logger: Logger
     /// Whether `hold` was told that proposals are held back.
     private var isHolding = false
+    private var isLeader = false
+    /// From the log's disk failing until proposals are taken again: leadership comes back a little earlier.
+    private var isSuspended = false
+    /// As the loops were told last.
+    private var condition = MemberCondition.withoutLeader
 
     /// Answers of the open turn, by loop number.
     private var answers: [[ProposalAnswer]]
     private var isBatchOpen = false
+    /// When the open batch began, or its last entry was applied: so the clock is read once an entry.
+    private var measuredAt = 0
     /// Set by the first error: from then on nothing is applied or answered until the process restarts.
     private var failure: String?
 
@@ -45,7 +54,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     init(
         store: Store, machine: StateMachine, loops: [ServerLoop], interest: LoopInterest,
-        lineInterest: LoopInterest, leases: LeaseKeeper, metrics: ServerMetrics,
+        lineInterest: LoopInterest, leases: LeaseKeeper, tokens: TokenKeeper, metrics: ServerMetrics,
         logger: Logger, onFailure: @escaping @Sendable (String) -> Void
     ) {
         self.store = store
@@ -54,6 +63,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         self.interest = interest
         self.lineInterest = lineInterest
         self.leases = leases
+        self.tokens = tokens
         self.metrics = metrics
         self.logger = logger
         self.onFailure = onFailure
@@ -89,10 +99,14 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         if !isBatchOpen {
             isBatchOpen = true
             machine.recordsEvents = interest.isAny
+            measuredAt = MonotonicClock.nanoseconds
         }
         do {
+            // A replay's times are not those of anybody's request.
+            machine.measuredAt = context == nil ? 0 : measuredAt
             var result = try machine.apply(entry, index: index, term: term)
             guard let context else { return }
+            measure(machine.appliedKind, result)
             // Every context this server proposes with is one.
             let proposal = unsafeDowncast(context, to: PendingProposal.self)
             switch result {
@@ -101,6 +115,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
                 if place.holder == nil { routing.waits(place.key, on: proposal.loop.number) }
             case .failure(var error):
                 guard var lock = error.lock else { break }
+                metrics.lockRefusals.add()
                 lock.remainingMilliseconds = leases.remaining(lock.lease)?.milliseconds
                 error.lock = lock
                 result = .failure(error)
@@ -110,6 +125,16 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         } catch {
             fail("entry \(index) could not be applied: \(error)")
             context?.proposalFailed(.io("\(error)"))
+        }
+    }
+
+    private func measure(_ kind: CommandKind, _ result: ApplyResult) {
+        let now = MonotonicClock.nanoseconds
+        defer { measuredAt = now }
+        switch result {
+        case .response, .entered: metrics.applies.took(kind, isSuccess: true, nanoseconds: now - measuredAt)
+        case .failure: metrics.applies.took(kind, isSuccess: false, nanoseconds: now - measuredAt)
+        case .skipped: break
         }
     }
 
@@ -123,6 +148,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
             return fail("a batch could not be committed: \(error)")
         }
         if !batch.leaseChanges.isEmpty { leases.follow(batch.leaseChanges) }
+        if !batch.tokenChanges.isEmpty { tokens.follow(batch.tokenChanges) }
         let hasRevisions = batch.lastRevision >= batch.firstRevision
         for loop in loops {
             let wantsEvents = hasRevisions && interest.wants(loop.number)
@@ -145,9 +171,23 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         store.writer.sealIfDue(now: now)
         // Who waited may have been refused; then nobody asks for room any more.
         if isHolding { _ = acceptsProposals }
+        tellCondition()
     }
 
-    func leadershipChanged(isLeader: Bool, term: RaftTerm) {}
+    func leadershipChanged(isLeader: Bool, term: RaftTerm) {
+        if isLeader { metrics.leaderChanges.add() }
+        self.isLeader = isLeader
+        tellCondition()
+    }
+
+    private func tellCondition() {
+        let now: MemberCondition =
+            !isLeader || isSuspended
+            ? .withoutLeader : store.writer.hasRoom || refusal == nil ? .serving : .refusingWrites
+        guard now != condition else { return }
+        condition = now
+        for loop in loops { loop.eventLoop.execute { loop.conditionChanged(now) } }
+    }
 
     // MARK: - Log truncation
 
@@ -179,6 +219,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     func logSuspended(_ error: ReplicatedLogError) {
         metrics.logSuspensions.add()
+        isSuspended = true
+        tellCondition()
         logger.error(
             "nothing can be written; nothing acknowledged is lost, and the log is opened anew until that succeeds",
             metadata: ["error": "\(error)"])
@@ -186,6 +228,8 @@ final class LogDriver: LogApplier, @unchecked Sendable {
 
     func logResumed(_ replay: ReplayReport) {
         metrics.replay = replay
+        isSuspended = false
+        tellCondition()
         logger.notice("the log can be written again", metadata: Logger.metadata(of: replay))
     }
 

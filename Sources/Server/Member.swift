@@ -22,12 +22,18 @@ struct Member: Sendable {
         onFailure: @escaping @Sendable (String) -> Void
     ) async throws -> Member {
         // Opening and replaying block; they get a thread of their own so that no task pool stands still.
+        let tokens: TokenKeeper
+        do {
+            tokens = try await settings.auth.makeTokens()
+        } catch {
+            throw ServerStartError(description: "\(error)")
+        }
         let opener = NIOThreadPool(numberOfThreads: 1)
         opener.start()
         let result: Result<Member, any Error>
         do {
             result = .success(
-                try await opener.runIfActive { try openBlocking(settings, group, logger, onFailure) })
+                try await opener.runIfActive { try openBlocking(settings, tokens, group, logger, onFailure) })
         } catch {
             result = .failure(error)
         }
@@ -39,7 +45,7 @@ struct Member: Sendable {
     }
 
     private static func openBlocking(
-        _ settings: ServerSettings, _ group: MultiThreadedEventLoopGroup, _ logger: Logger,
+        _ settings: ServerSettings, _ tokens: TokenKeeper, _ group: MultiThreadedEventLoopGroup, _ logger: Logger,
         _ onFailure: @escaping @Sendable (String) -> Void
     ) throws -> Member {
         let log = LateBound<ReplicatedLog>()
@@ -67,7 +73,7 @@ struct Member: Sendable {
             throw ServerStartError(description: "cannot open the store: \(error)")
         }
         do {
-            return try start(store, settings, group, logger, log, metrics, onFailure)
+            return try start(store, settings, tokens, group, logger, log, metrics, onFailure)
         } catch {
             store.close()
             throw error
@@ -77,8 +83,8 @@ struct Member: Sendable {
     /// The log's settings, but for what the store says.
     private static func logConfiguration(_ settings: ServerSettings) -> ReplicatedLogConfiguration {
         var configuration = ReplicatedLogConfiguration(directory: settings.dataDirectory + "/log", serverID: 1)
-        // The kind byte beside the request.
-        configuration.fit(entryBytes: settings.maxRequestBytes + 1)
+        // The kind byte beside the request, and whom it is made for.
+        configuration.fit(entryBytes: settings.maxRequestBytes + 1 + AuthoredEntry.maximumPrefix)
         configuration.snapshotEntries = settings.snapshotCount
         // A checkpoint of the log seals the store too: by bytes it must not come before the store's own bound.
         configuration.snapshotBytes = max(configuration.snapshotBytes, settings.flush.bytes)
@@ -86,8 +92,8 @@ struct Member: Sendable {
     }
 
     private static func start(
-        _ store: Store, _ settings: ServerSettings, _ group: MultiThreadedEventLoopGroup, _ logger: Logger,
-        _ boundLog: LateBound<ReplicatedLog>, _ metrics: ServerMetrics,
+        _ store: Store, _ settings: ServerSettings, _ tokens: TokenKeeper, _ group: MultiThreadedEventLoopGroup,
+        _ logger: Logger, _ boundLog: LateBound<ReplicatedLog>, _ metrics: ServerMetrics,
         _ onFailure: @escaping @Sendable (String) -> Void
     ) throws -> Member {
         let machine = try StateMachine(store: store, limits: settings.limits)
@@ -96,11 +102,13 @@ struct Member: Sendable {
         let keeper = LeaseKeeper()
         let loops = group.makeIterator().enumerated().map { number, eventLoop in
             ServerLoop(
-                eventLoop: eventLoop, number: number, store: store, interest: interest, lineInterest: lineInterest)
+                eventLoop: eventLoop, number: number, store: store, interest: interest, lineInterest: lineInterest,
+                metrics: metrics)
         }
+        metrics.watches = loops.map(\.hub.tallies)
         let driver = LogDriver(
             store: store, machine: machine, loops: loops, interest: interest, lineInterest: lineInterest,
-            leases: keeper, metrics: metrics, logger: logger, onFailure: onFailure)
+            leases: keeper, tokens: tokens, metrics: metrics, logger: logger, onFailure: onFailure)
         driver.truncatesBeforeFlush = settings.faults.truncatesBeforeFlush
         let storeIndex = store.writer.appliedIndex
         var configuration = logConfiguration(settings)
@@ -117,16 +125,25 @@ struct Member: Sendable {
         if storeIndex == .zero, let loop = loops.first { proposeIdentity(of: store, to: log, on: loop) }
         // What waited was the replay.
         metrics.proposals.reset()
+        machine.counts.forgetReplay()
         metrics.replay = log.replay
         logger.info("log replayed", metadata: log.replay.map { Logger.metadata(of: $0) })
         // A restart gives every lease its full time again; replayed grants are on the clock already.
         keeper.follow(
             machine.leases.all().map { .granted($0.id, timeToLiveSeconds: $0.timeToLiveSeconds) })
+        tokens.forgetAll()
+        let access = AccessControl(
+            table: machine.authTable, tokens: tokens, passwords: PasswordDesk(cost: settings.auth.bcryptCost),
+            takesCommonName: settings.tls?.requiresClientCertificate ?? false)
         let context = ServerContext(
             store: store, log: log, machine: machine, keeper: keeper, settings: settings,
-            rangePool: RangePool(threads: max(2, System.coreCount / 2)), metrics: metrics)
-        return Member(
-            context: context, services: services(context, settings), loops: loops, logger: logger)
+            rangePool: RangePool(threads: max(2, System.coreCount / 2)), metrics: metrics, access: access)
+        metrics.keyCensus.start(context)
+        var services = services(context, settings)
+        let meter = CallMeter(services, timesCalls: settings.hasExtensiveMetrics)
+        services.meter = meter
+        metrics.calls = CallMetrics(meter)
+        return Member(context: context, services: services, loops: loops, logger: logger)
     }
 
     /// Again and again while the disk refuses it.
@@ -155,26 +172,35 @@ struct Member: Sendable {
         ElectionService(context: context).register(in: &table)
         BerthLocks(context: context).register(in: &table)
         BerthElections(context: context).register(in: &table)
+        AuthService(context: context).register(in: &table)
         ClusterService(context: context).register(in: &table)
         MaintenanceService(context: context).register(in: &table)
         BerthMaintenance(context: context).register(in: &table)
-        HealthService(context: context).register(in: &table)
         let watch = WatchSettings(
             fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead,
-            header: { context.headerTemplate.header(revision: $0, term: context.term) })
-        table.streaming("/etcdserverpb.Watch/Watch") { call in
+            header: { context.headerTemplate.header(revision: $0, term: context.term) },
+            authorize: { call, range throws(EtcdError) in try context.access.permit(call, .read, range) })
+        table.streaming("/etcdserverpb.Watch/Watch", type: .bidirectional) { call in
             WatchStream(call: call, settings: watch).start()
         }
+        // These two tell what there is, so they come last.
+        HealthService(services: table.serviceNames).register(in: &table)
+        ReflectionService(served: table.serviceNames).register(in: &table)
+        let log = context.log
+        table.leaderCheck = { log.status.isLeader ? nil : GRPCStatus(.noLeader) }
+        AccessRule.apply(context.access, to: &table)
         return table
     }
 
     private func startTimers() {
         // The tasks end with their loops.
+        let interval = TimeAmount(max(context.settings.watchProgressInterval, ServerSettings.minWatchProgressInterval))
         for loop in loops {
             loop.eventLoop.execute {
+                // A tenth is added at most, so that the watches of many servers do not tick together.
                 _ = loop.eventLoop.scheduleRepeatedTask(
-                    initialDelay: WatchSettings.progressInterval, delay: WatchSettings.progressInterval,
-                    maximumAllowableJitter: WatchSettings.progressJitter
+                    initialDelay: interval, delay: interval,
+                    maximumAllowableJitter: .nanoseconds(interval.nanoseconds / 10)
                 ) { _ in loop.hub.progressTick() }
             }
         }
@@ -201,6 +227,7 @@ struct Member: Sendable {
         let closer = NIOThreadPool(numberOfThreads: 1)
         closer.start()
         await logging("the range pool did not end") { try await context.rangePool.shutdown() }
+        await logging("the passwords' threads did not end") { try await context.access.passwords.shutdown() }
         await logging("the copies' threads did not end") { try await context.copies.shutdown() }
         await logging("log and store did not close") {
             try await closer.runIfActive {

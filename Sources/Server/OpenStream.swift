@@ -23,6 +23,8 @@ class OpenStream: OpenEndedCall {
         call.onCancel = { _ in self.close() }
     }
 
+    final var endsWithoutLeader: Bool { call.requiresLeader }
+
     /// Whether the stream is open for answers.
     final var isOpen: Bool { !hasClosed && call.isActive }
 

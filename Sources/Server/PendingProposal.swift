@@ -34,6 +34,7 @@ final class PendingProposal: ProposalContext, @unchecked Sendable {
     }
 
     func proposalFailed(_ error: ProposalError) {
+        loop.count(error)
         let failure = EtcdError(error)
         loop.eventLoop.execute { self.complete(.failure(failure)) }
     }

@@ -1,8 +1,10 @@
 import DequeModule
 import EtcdAPI
 import GRPCTransport
+import Measures
 import NIOCore
 import NIOPosix
+import ReplicatedLog
 import StateMachine
 import Store
 import Synchronization
@@ -19,11 +21,16 @@ final class ServerLoop: @unchecked Sendable {
     let hub: WatchHub
     let lines: LineHub
     let gate = AnswerGate()
+    private let metrics: ServerMetrics
 
     /// The loop that runs the current thread.
     private static let current = ThreadSpecificVariable<ServerLoop>()
 
-    init(eventLoop: any EventLoop, number: Int, store: Store, interest: LoopInterest, lineInterest: LoopInterest) {
+    init(
+        eventLoop: any EventLoop, number: Int, store: Store, interest: LoopInterest, lineInterest: LoopInterest,
+        metrics: ServerMetrics
+    ) {
+        self.metrics = metrics
         self.eventLoop = eventLoop
         self.number = number
         lines = LineHub(number: number, interest: lineInterest)
@@ -42,6 +49,15 @@ final class ServerLoop: @unchecked Sendable {
             preconditionFailure("called off the server's event loops")
         }
         return loop
+    }
+
+    /// Counts a proposal that got no answer. Any thread.
+    func count(_ error: ProposalError) {
+        switch error {
+        case .queueFull: metrics.queueRefusals.add()
+        case .tooLarge, .stopped: break
+        case .notLeader, .io, .refused: metrics.proposalFailures.add()
+        }
     }
 
     // MARK: - Calls without an end of their own
@@ -73,6 +89,45 @@ final class ServerLoop: @unchecked Sendable {
         for call in Array(openEnded.values) { call.end(status) }
     }
 
+    // MARK: - Whether the member serves
+
+    /// etcd cuts streams that require a leader after three election timeouts without one.
+    private static let patienceWithoutLeader = TimeAmount.seconds(3)
+
+    /// As this loop was told last.
+    private(set) var condition = MemberCondition.withoutLeader
+    private var conditionFollowers: [ObjectIdentifier: (MemberCondition) -> Void] = [:]
+    private var leaderLoss: Scheduled<Void>?
+
+    /// Calls `body` with each later condition, until `stopFollowing`.
+    func followCondition(_ follower: AnyObject, _ body: @escaping (MemberCondition) -> Void) {
+        eventLoop.preconditionInEventLoop()
+        conditionFollowers[ObjectIdentifier(follower)] = body
+    }
+
+    /// Harmless when repeated.
+    func stopFollowing(_ follower: AnyObject) {
+        eventLoop.preconditionInEventLoop()
+        conditionFollowers[ObjectIdentifier(follower)] = nil
+    }
+
+    /// The log thread's news.
+    func conditionChanged(_ condition: MemberCondition) {
+        eventLoop.preconditionInEventLoop()
+        self.condition = condition
+        for body in Array(conditionFollowers.values) { body(condition) }
+        guard condition == .withoutLeader else {
+            leaderLoss?.cancel()
+            leaderLoss = nil
+            return
+        }
+        guard leaderLoss == nil else { return }
+        leaderLoss = eventLoop.assumeIsolated().scheduleTask(in: Self.patienceWithoutLeader) {
+            self.leaderLoss = nil
+            for call in Array(self.openEnded.values) where call.endsWithoutLeader { call.end(GRPCStatus(.noLeader)) }
+        }
+    }
+
     // MARK: - Answers
 
     /// Takes what one turn of the log brought: answers to proposals made here, then what happened in lines to places
@@ -91,6 +146,13 @@ final class ServerLoop: @unchecked Sendable {
 protocol OpenEndedCall: AnyObject {
     /// Tells the client and lets go of everything held for it.
     func end(_ status: GRPCStatus)
+    /// Whether it is a stream whose client wants it ended when there is no leader.
+    var endsWithoutLeader: Bool { get }
+}
+
+extension OpenEndedCall {
+    /// Not a stream.
+    var endsWithoutLeader: Bool { false }
 }
 
 /// What became of one proposal.

@@ -26,6 +26,9 @@ final class ServerContext: Sendable {
     let quota: QuotaGuard
     let rangePool: RangePool
     let metrics: ServerMetrics
+    /// What the state machine has applied.
+    let counts: StateMachineCounts
+    let access: AccessControl
     let copies = CopyDesk()
     private let machine: LogThreadBound<StateMachine>
     /// Addresses the server listens on, with the ports the system chose; known before the first call.
@@ -36,7 +39,7 @@ final class ServerContext: Sendable {
 
     init(
         store: Store, log: ReplicatedLog, machine: StateMachine, keeper: LeaseKeeper, settings: ServerSettings,
-        rangePool: RangePool, metrics: ServerMetrics
+        rangePool: RangePool, metrics: ServerMetrics, access: AccessControl
     ) {
         self.store = store
         self.log = log
@@ -50,6 +53,8 @@ final class ServerContext: Sendable {
         quota = QuotaGuard(store: store, limitInBytes: settings.quotaBackendBytes)
         self.rangePool = rangePool
         self.metrics = metrics
+        counts = machine.counts
+        self.access = access
         self.machine = LogThreadBound(machine)
     }
 
@@ -93,17 +98,33 @@ final class ServerContext: Sendable {
     // MARK: - Proposals
 
     /// Proposes a request as it came; the entry's response answers the call.
-    func propose(_ kind: CommandKind, _ payload: UnsafeRawBufferPointer, answering call: ServerCall) {
-        log.propose(
-            ProposalBuffer(kind: kind.rawValue, payload: payload),
-            context: PendingProposal(answering: call, on: .here))
+    ///
+    /// - Parameter author: whom it is made for; nil while authentication is off, and for what the server itself wants.
+    func propose(
+        _ kind: CommandKind, _ payload: UnsafeRawBufferPointer, for author: Author? = nil, answering call: ServerCall
+    ) {
+        propose(kind, payload, author, PendingProposal(answering: call, on: .here))
+    }
+
+    private func propose(
+        _ kind: CommandKind, _ payload: UnsafeRawBufferPointer, _ author: Author?, _ pending: PendingProposal
+    ) {
+        guard let author else {
+            return log.propose(ProposalBuffer(kind: kind.rawValue, payload: payload), context: pending)
+        }
+        AuthoredEntry.prefix(author, kind: kind).withUnsafeBytes { prefix in
+            log.propose(
+                ProposalBuffer(kind: CommandKind.authored.rawValue, parts: [prefix, payload]), context: pending)
+        }
     }
 
     /// Like `propose`, for requests that may be answered with far more bytes than they have.
-    func proposeGated(_ kind: CommandKind, _ payload: [UInt8], answering call: ServerCall) {
+    func proposeGated(
+        _ kind: CommandKind, _ payload: [UInt8], for author: Author? = nil, answering call: ServerCall
+    ) {
         let gate = ServerLoop.here.gate
         gate.admit(call) {
-            self.propose(kind, payload) { result in
+            self.propose(kind, payload, for: author) { result in
                 gate.finished()
                 call.answer(result)
             }
@@ -124,15 +145,16 @@ final class ServerContext: Sendable {
 
     /// Proposes a request; `completion` runs on the calling event loop.
     func propose(
-        _ kind: CommandKind, _ payload: [UInt8], _ completion: @escaping (ApplyResult) -> Void
+        _ kind: CommandKind, _ payload: [UInt8], for author: Author? = nil,
+        _ completion: @escaping (ApplyResult) -> Void
     ) {
         let pending = PendingProposal(on: .here, completion)
-        payload.withUnsafeBytes { log.propose(ProposalBuffer(kind: kind.rawValue, payload: $0), context: pending) }
+        payload.withUnsafeBytes { propose(kind, $0, author, pending) }
     }
 
     /// Proposes a message made here and hands over the decoded response.
     func propose<Response: Message>(
-        _ kind: CommandKind, _ request: some Message, expecting: Response.Type,
+        _ kind: CommandKind, _ request: some Message, expecting: Response.Type, for author: Author?,
         _ completion: @escaping (Result<Response, EtcdError>) -> Void
     ) {
         let payload: [UInt8]
@@ -142,7 +164,7 @@ final class ServerContext: Sendable {
         } catch {
             return completion(.failure(error))
         }
-        propose(kind, payload) { result in
+        propose(kind, payload, for: author) { result in
             switch result {
             case .response(let bytes):
                 do {
@@ -177,7 +199,7 @@ final class ServerContext: Sendable {
         case .compaction: _ = try RequestCheck.compaction(payload, alarms: alarms)
         case .leaseRevoke: _ = try RequestCheck.leaseRevoke(payload, alarms: alarms)
         case .alarm: _ = try RequestCheck.alarm(payload)
-        case .identity, .lockAcquire, .lockRelease, .lockBreak, .leaseExpire: break
+        case .identity, .lockAcquire, .lockRelease, .lockBreak, .leaseExpire, .authored, .auth, .authenticate: break
         }
     }
 }

@@ -35,13 +35,13 @@ public final class AlarmSet: Sendable {
             self.init(kind: kind, memberID: numbers[1])
         }
 
-        init(kind: Kind, memberID: UInt64) {
+        package init(kind: Kind, memberID: UInt64) {
             self.kind = kind
             self.memberID = memberID
         }
 
         /// Kind and member, 8 bytes each, big-endian.
-        var recordKey: [UInt8] {
+        package var recordKey: [UInt8] {
             withUnsafeBytes(of: kind.rawValue.bigEndian) { Array($0) }
                 + withUnsafeBytes(of: memberID.bigEndian) { Array($0) }
         }
@@ -51,7 +51,7 @@ public final class AlarmSet: Sendable {
     /// One bit a kind; changes under the mutex only.
     private let active = Atomic<Int64>(0)
 
-    init() {}
+    package init() {}
 
     /// Whether an alarm of this kind is active for any member.
     public func contains(_ kind: Kind) -> Bool {

@@ -30,6 +30,12 @@ public enum CommandKind: UInt8, CaseIterable, Sendable {
     case lockBreak = 11
     /// What `LeaseExpiryView.encoded` makes: a revocation by the lease clock.
     case leaseExpire = 12
+    /// An entry of another kind, judged by whom it is made for: an `AuthoredEntry`.
+    case authored = 13
+    /// An `AuthChange`.
+    case auth = 14
+    /// An `AuthenticateEntry`.
+    case authenticate = 15
 }
 
 /// What applying an entry gave.
@@ -64,6 +70,8 @@ public struct CommittedBatch: Sendable {
     public let leaseChanges: [LeaseChange]
     /// What happened in the lines, in order.
     public let lineEvents: [LineEvent]
+    /// Tokens that came and went, in order.
+    public let tokenChanges: [TokenChange]
 }
 
 /// The beginning or the end of a lease.

@@ -9,6 +9,8 @@ import Vocabulary
 struct TxnPath {
     private var decisions: [Bool] = []
     private var position = 0
+    /// Compares that were looked at: those behind a false one are not.
+    private(set) var comparesJudged = 0
 
     static func decided(
         for txn: TxnRequestView, on snapshot: Snapshot, at revision: Revision
@@ -28,6 +30,7 @@ struct TxnPath {
         var holds = true
         for compare in txn.compares where holds {
             holds = try compare.holds(on: snapshot, at: revision)
+            comparesJudged += 1
         }
         decisions.append(holds)
         for case .txn(let nested) in holds ? txn.success : txn.failure {

@@ -1,16 +1,16 @@
 import ProtobufWire
 import Store
-import Vocabulary
+package import Vocabulary
 
 /// How leases and attachments lie in the store's tables.
 ///
 /// A lease is its id, 8 bytes big-endian, with its granted time to live as 8 more. An attachment is the lease's id
 /// followed by revision (8) and sub (4) of the write that made it, with the key as value: so a key of any length fits,
 /// and a lease's attachments stand side by side.
-enum LeaseRecords {
-    static func leaseKey(_ id: LeaseID) -> [UInt8] { bigEndian(UInt64(bitPattern: id.value)) }
+package enum LeaseRecords {
+    package static func leaseKey(_ id: LeaseID) -> [UInt8] { bigEndian(UInt64(bitPattern: id.value)) }
 
-    static func leaseValue(timeToLiveSeconds: Int64) -> [UInt8] { bigEndian(UInt64(bitPattern: timeToLiveSeconds)) }
+    package static func leaseValue(timeToLiveSeconds: Int64) -> [UInt8] { bigEndian(UInt64(bitPattern: timeToLiveSeconds)) }
 
     static func attachmentKey(_ id: LeaseID, _ attachment: LeaseTable.Attachment) -> [UInt8] {
         leaseKey(id) + bigEndian(UInt64(bitPattern: attachment.revision.value)) + bigEndian(attachment.sub)

@@ -39,13 +39,22 @@ extension StateMachine {
         } catch {
             throw .store(error)
         }
-        guard isDone else { throw .refused(.keyNotFound) }
+        guard isDone else {
+            counts.add(.ranges)
+            throw .refused(.keyNotFound)
+        }
+        var tally = OperationTally()
+        tally.put(request)
+        tally.count(in: counts)
         return response.bytes
     }
 
     func applyDeleteRange(_ request: DeleteRangeRequestView, _ term: RaftTerm) throws(RequestFailure) -> [UInt8] {
         try refuse { () throws(EtcdError) in try alarms.refuseWrite(thatGrows: false) }
         try checkGuards(delete: request)
+        var tally = OperationTally()
+        tally.delete(request)
+        tally.count(in: counts)
         var changes = Changes(base: writer.currentRevision)
         var response = WireWriter(capacity: 48)
         do throws(StoreError) {
@@ -88,6 +97,8 @@ extension StateMachine {
         let (revision, sub) = changes.next()
         let record = try writer.put(
             key: key, value: value, lease: lease, revision: revision, sub: sub, previous: previous)
+        counts.add(.putBytes, key.count + value.count)
+        if record.version == 1 { counts.add(.keys) }
         let oldLease = previous?.lease ?? .none
         if oldLease != lease {
             if oldLease != .none { try detach(Array(key), from: oldLease, at: revision) }
@@ -142,6 +153,7 @@ extension StateMachine {
         let (revision, sub) = changes.next()
         try key.withRawBytes { key throws(StoreError) in
             try writer.delete(key: key, revision: revision, sub: sub, previous: record)
+            counts.add(.keys, -1)
             if recordsEvents { events.appendDeletion(key: key, revision: revision, sub: sub) }
         }
     }

@@ -1,4 +1,5 @@
 import EtcdAPI
+import Measures
 import Store
 import Vocabulary
 
@@ -21,6 +22,8 @@ extension StateMachine {
             .leases, key: LeaseRecords.leaseKey(id), value: LeaseRecords.leaseValue(timeToLiveSeconds: timeToLive))
         leases.grant(id, timeToLiveSeconds: timeToLive)
         leaseChanges.append(.granted(id, timeToLiveSeconds: timeToLive))
+        counts.add(.leasesGranted)
+        counts.leaseTimes.observe(Int(clamping: timeToLive))
     }
 
     /// Deletes the lease's keys in byte order at one revision, then the lease.
@@ -30,12 +33,16 @@ extension StateMachine {
         self.cause = cause
         var changes = Changes(base: writer.currentRevision)
         do throws(StoreError) { try endLease(id, &changes) } catch { throw .store(error) }
+        if case .expiry = cause.kind { counts.add(.leasesExpired) }
         return HeaderOnlyResponse.encoded(header: header(term))
     }
 
     /// Ends a lease that exists, and its keys with it.
     func endLease(_ id: LeaseID, _ changes: inout Changes) throws(StoreError) {
-        for (key, attachment) in leases.revoke(id) {
+        let attached = leases.revoke(id)
+        OperationTally(deletes: attached.count).count(in: counts)
+        counts.add(.leasesRevoked)
+        for (key, attachment) in attached {
             try writer.setRecord(.leaseKeys, key: LeaseRecords.attachmentKey(id, attachment), value: nil)
             let record = try key.withRawBytes { key throws(StoreError) in
                 try writer.view.record(of: key, at: changes.revision)

@@ -10,15 +10,21 @@ extension StateMachine {
         try refuse { () throws(EtcdError) in try alarms.refuseWrite(thatGrows: request.containsPut) }
         let base = writer.currentRevision
         var path = try TxnPath.decided(for: request, on: view, at: base)
+        var reads = OperationTally(ranges: path.comparesJudged)
         // Puts before ranges, as etcd checks them: it decides which error is told.
         try path.forEachOperation(of: request) { (operation) throws(RequestFailure) in
             try checkPut(operation, at: base)
+            if case .put(let request) = operation, request.ignoresValue || request.ignoresLease { reads.ranges += 1 }
         }
         try checkGuards(request, path)
         let floor = try compactionFloor
         try path.forEachOperation(of: request) { (operation) throws(RequestFailure) in
             try operation.checkRevision(current: base, floor: floor)
         }
+        reads.count(in: counts)
+        var tally = OperationTally()
+        try path.forEachOperation(of: request) { operation in tally.add(operation) }
+        tally.count(in: counts)
         var changes = Changes(base: base)
         var operations = WireWriter(capacity: 64)
         let succeeded = try run(request, &path, &changes, into: &operations)
@@ -97,6 +103,17 @@ extension StateMachine {
             try deleteRange(request, changes: &changes, response: &body) { .revisionOnly($0) }
         case .range, .txn, .empty:
             break
+        }
+    }
+}
+
+extension OperationTally {
+    fileprivate mutating func add(_ operation: RequestOpView) {
+        switch operation {
+        case .range: ranges += 1
+        case .put(let request): put(request)
+        case .deleteRange(let request): delete(request)
+        case .txn, .empty: break
         }
     }
 }

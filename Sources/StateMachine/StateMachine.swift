@@ -14,6 +14,15 @@ public final class StateMachine {
     public let leases = LeaseTable()
     /// The active alarms; readable from any thread.
     public let alarms = AlarmSet()
+    /// What was applied, for metrics; readable from any thread.
+    public let counts = StateMachineCounts()
+    /// When the entry being applied is applied, in nanoseconds of the monotonic clock, for metrics alone; zero when nobody
+    /// said, as in a replay: then no times are measured.
+    public var measuredAt = 0
+    /// Users, roles and whether they count; readable from any thread.
+    public let authTable = AuthTable()
+    /// What the entry applied last asked for, for metrics alone.
+    public private(set) var appliedKind = CommandKind.identity
     /// Whether to collect changes for watchers. Set between batches; false when nobody watches.
     public var recordsEvents = true
 
@@ -29,6 +38,10 @@ public final class StateMachine {
     var lineEvents: [LineEvent] = []
     /// Why places end that the entry being applied ends.
     var cause = LineCause()
+    /// Users, roles and the switch as the entries so far have made them; published with the batch.
+    var auth: AuthState
+    var hasAuthChanged = false
+    var tokenChanges: [TokenChange] = []
     /// The newest entry applied, committed or not.
     private var lastApplied: RaftIndex
     private var lastTerm: RaftTerm
@@ -47,17 +60,22 @@ public final class StateMachine {
         lastApplied = writer.appliedIndex
         lastTerm = writer.appliedTerm
         batchStart = writer.currentRevision
+        auth = try AuthState(loading: store)
         try LeaseRecords.load(leases, from: store)
         try alarms.load(from: store)
         lines = try LineTable.load(from: store, leases)
+        lines.show(in: counts)
         var foundMark = false
         try visitRecords(of: store, in: .meta) { (key, _) throws(StoreError) in
             if key == Self.compactedToZeroKey { foundMark = true }
         }
         wasCompactedToZero = foundMark
+        authTable.announce(auth)
+        authTable.publish(auth)
     }
 
-    static let compactedToZeroKey = Array("compacted to 0".utf8)
+    /// Name of the setting that remembers a compaction to revision 0.
+    package static let compactedToZeroKey = Array("compacted to 0".utf8)
 
     /// Applies one entry. Its effects are seen by later entries at once, by readers after `commit`.
     ///
@@ -75,7 +93,7 @@ public final class StateMachine {
         cause = LineCause()
         let firstEvent = lineEvents.count
         do throws(RequestFailure) {
-            let result = try apply(kind, request, term)
+            let result = try apply(kind, request, index, term)
             try storing { () throws(StoreError) in
                 try grantTurns()
                 try storeLineEvents(since: firstEvent)
@@ -92,22 +110,51 @@ public final class StateMachine {
 
     /// Ends the batch: makes it visible to readers and tells what it did.
     public func commit() throws(StoreError) -> CommittedBatch {
+        if hasAuthChanged { authTable.announce(auth) }
         try writer.commit(appliedIndex: lastApplied, term: lastTerm)
+        if hasAuthChanged {
+            authTable.publish(auth)
+            hasAuthChanged = false
+        }
         let start = batchStart
         batchStart = writer.currentRevision
         let changes = leaseChanges
         if !changes.isEmpty { leaseChanges = [] }
         let lines = lineEvents
         if !lines.isEmpty { lineEvents = [] }
+        let tokens = tokenChanges
+        if !tokens.isEmpty { tokenChanges = [] }
         return CommittedBatch(
             firstRevision: start.next, lastRevision: batchStart, events: events.take(), leaseChanges: changes,
-            lineEvents: lines)
+            lineEvents: lines, tokenChanges: tokens)
     }
 
     private func apply(
-        _ kind: CommandKind, _ request: UnsafeRawBufferPointer, _ term: RaftTerm
+        _ kind: CommandKind, _ request: UnsafeRawBufferPointer, _ index: RaftIndex, _ term: RaftTerm
     ) throws(RequestFailure) -> ApplyResult {
+        if kind == .authored {
+            let inner = try decode { () throws(WireError) in try AuthoredEntry.read(request) }
+            return try apply(inner.kind, inner.payload, inner.author, index, term)
+        }
+        return try apply(kind, request, nil, index, term)
+    }
+
+    /// - Parameter author: whom the entry is made for; nil for an entry that names nobody, which is refused where
+    ///   authentication is on and the entry is a client's.
+    private func apply(
+        _ kind: CommandKind, _ request: UnsafeRawBufferPointer, _ author: Author?, _ index: RaftIndex, _ term: RaftTerm
+    ) throws(RequestFailure) -> ApplyResult {
+        appliedKind = kind
+        if auth.isEnabled { try judge(kind, request, author) }
         switch kind {
+        case .authored:
+            throw .store(.corrupt(place: "log entry \(index)", detail: "an authored entry within another"))
+        case .auth:
+            let change = try decode { () throws(WireError) in try AuthChange(request) }
+            return .response(try applyAuth(change, author, term))
+        case .authenticate:
+            let entry = try decode { () throws(WireError) in try AuthenticateEntry(request) }
+            return .response(try applyAuthenticate(entry, index: index, term))
         case .identity:
             try checkIdentity(request)
             return .response([])
@@ -141,7 +188,7 @@ public final class StateMachine {
         }
     }
 
-    private func decode<Request>(_ body: () throws(WireError) -> Request) throws(RequestFailure) -> Request {
+    func decode<Request>(_ body: () throws(WireError) -> Request) throws(RequestFailure) -> Request {
         do throws(WireError) {
             return try body()
         } catch {

@@ -7,13 +7,18 @@ public import Vocabulary
 public enum TxnReader {
     /// The answer to a client's transaction for which `isReadOnly` holds.
     public static func response(
-        to request: TxnRequestView, on snapshot: Snapshot, template: ResponseHeaderTemplate, term: RaftTerm
+        to request: TxnRequestView, on snapshot: Snapshot, template: ResponseHeaderTemplate, term: RaftTerm,
+        counts: StateMachineCounts? = nil
     ) throws(RequestFailure) -> [UInt8] {
         let current = snapshot.revision
         var path = try TxnPath.decided(for: request, on: snapshot, at: current)
-        let floor = snapshot.compactedRevision == .zero ? -1 : snapshot.compactedRevision.value
         try path.forEachOperation(of: request) { (operation) throws(RequestFailure) in
-            try operation.checkRevision(current: current, floor: floor)
+            try operation.checkRevision(current: current, floor: try floor(of: snapshot, for: operation))
+        }
+        if let counts {
+            var ranges = path.comparesJudged
+            try path.forEachOperation(of: request) { _ in ranges += 1 }
+            counts.readTxn(ranges: ranges)
         }
         var writer = WireWriter(capacity: 256)
         let succeeded = path.next()
@@ -26,6 +31,21 @@ public enum TxnReader {
             }
         }
         return writer.bytes
+    }
+
+    /// The lowest revision that may be read. Whether it is 0 or -1 takes a look at the store, so only who asks for a
+    /// negative one has it looked up.
+    private static func floor(
+        of snapshot: Snapshot, for operation: RequestOpView
+    ) throws(RequestFailure) -> Int64 {
+        guard case .range(let range) = operation, range.revision < 0 else { return snapshot.compactedRevision.value }
+        do {
+            return try snapshot.compactionFloor()
+        } catch let error as StoreError {
+            throw .store(error)
+        } catch {
+            throw .store(.corrupt(place: "meta", detail: "\(error)"))
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 import CLMDB
 
 /// CRC-32C (Castagnoli): by the processor's instruction where it has one, otherwise eight bytes a step by tables.
-struct CRC32C {
+package struct CRC32C {
     private var state: UInt32 = 0xffff_ffff
 
+    /// The checksum of nothing yet.
+    package init() {}
+
     /// The checksum of everything added so far.
-    var value: UInt32 { ~state }
+    package var value: UInt32 { ~state }
 
     private static let tables: [UInt32] = {
         var tables = [UInt32](repeating: 0, count: 8 * 256)
@@ -23,7 +26,7 @@ struct CRC32C {
 
     private static let hasInstruction = berth_has_crc32c() != 0
 
-    mutating func add(_ bytes: UnsafeRawBufferPointer) {
+    package mutating func add(_ bytes: UnsafeRawBufferPointer) {
         guard Self.hasInstruction else { return addByTables(bytes) }
         if let start = bytes.baseAddress { state = berth_crc32c(state, start, bytes.count) }
     }
@@ -50,7 +53,7 @@ struct CRC32C {
         state = crc
     }
 
-    mutating func add(_ bytes: [UInt8]) {
+    package mutating func add(_ bytes: [UInt8]) {
         bytes.withUnsafeBytes { add($0) }
     }
 

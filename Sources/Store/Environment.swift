@@ -1,5 +1,6 @@
 import CLMDB
 import Glibc
+import Measures
 import Synchronization
 
 /// One LMDB environment with its databases. Owns LMDB's pointers; nothing outside this module sees one.
@@ -22,6 +23,8 @@ final class Environment: Sendable {
     let databases: Databases
     /// Base's guard against damaged pages; young layers, which begin empty, have none.
     let pages: BasePages?
+    /// Times of the commits that `write` made.
+    let commitTimes = Histogram.seconds(Histogram.doubling(0.001, count: 14))
     /// Bytes of address space. LMDB's own number must not be asked for while another thread may make the map larger.
     private let mapBytes: Atomic<Int>
     /// The map went away while it should grow. Nothing may touch it any more, LMDB's closing included.

@@ -185,6 +185,7 @@ extension Flusher {
             state.sealed = nil
             state.durable = sealed.state
             core.sealedBytes.store(0, ordering: .relaxed)
+            core.sealedSince.store(0, ordering: .relaxed)
             core.isFlushing.store(false, ordering: .releasing)
         }
         core.tell(

@@ -30,6 +30,9 @@ final class ReaderGate: Sendable {
         return entered.idle ?? make()
     }
 
+    /// Readers inside now.
+    var readers: Int { state.withLock { $0.readersInside } }
+
     /// Lets a reader out. A snapshot that failed is not kept.
     func leave(_ snapshot: Snapshot, isUsable: Bool = true) {
         if !isUsable { snapshot.close() }

@@ -37,6 +37,10 @@ final class StoreCore: Sendable {
     let sealedBytes = Atomic<Int>(0)
     /// Whether a sealed layer waits for the flusher or is being flushed.
     let isFlushing = Atomic<Bool>(false)
+    /// When the clock first found something in the active layer, and in the one being flushed, in nanoseconds; zero for a
+    /// layer that is empty or was not looked at yet.
+    let activeSince = Atomic<Int64>(0)
+    let sealedSince = Atomic<Int64>(0)
     let baseAllocatedBytes = Atomic<Int>(0)
     let baseInUseBytes = Atomic<Int>(0)
 

@@ -229,7 +229,10 @@ public final class StoreWriter: @unchecked Sendable {
     public func sealIfDue(now: MonotonicInstant) {
         checkThread()
         guard !isBatchOpen, failure == nil else { return }
-        if !active.isEmpty, active.since == nil { active.since = now }
+        if !active.isEmpty, active.since == nil {
+            active.since = now
+            core.activeSince.store(now.nanoseconds, ordering: .relaxed)
+        }
         let isOld = active.since.map { now - $0 >= core.configuration.sealAge } ?? false
         if isFull || isOld || isSealWanted { _ = seal() }
     }
@@ -255,6 +258,8 @@ public final class StoreWriter: @unchecked Sendable {
         core.isFlushing.store(true, ordering: .relaxed)
         core.sealedBytes.store(active.bytes, ordering: .relaxed)
         core.activeBytes.store(0, ordering: .relaxed)
+        core.sealedSince.store(active.since?.nanoseconds ?? 0, ordering: .relaxed)
+        core.activeSince.store(0, ordering: .relaxed)
         core.sealCount.wrappingAdd(1, ordering: .acquiringAndReleasing)
         active = LayerFill()
         isSealWanted = false

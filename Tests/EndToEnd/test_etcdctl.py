@@ -1,10 +1,17 @@
 """Debian's etcdctl, unchanged, against the server: every subcommand of the services that are covered."""
 
 import json
+import os
 import re
 import signal
 
+import grpc
 import pytest
+
+from harness.api import pb
+from harness.etcdctl import Etcdctl
+
+ETCD = os.environ.get("ETCD_BIN", "etcd")  # The other end of a mirror.
 
 
 def refused(etcdctl, *arguments):
@@ -344,3 +351,145 @@ def test_output_forms(etcdctl, form):
 def test_a_dead_endpoint_is_unhealthy(etcdctl, server):
     server.stop()
     assert etcdctl.run("endpoint", "health").code != 0
+
+
+def test_alarm_disarm(etcdctl, client):
+    own = client.maintenance.Status(pb.StatusRequest(), timeout=60).header.member_id
+    for member in (own, 7):
+        raised = pb.AlarmRequest(action=pb.AlarmRequest.ACTIVATE, memberID=member, alarm=1)
+        assert len(client.maintenance.Alarm(raised, timeout=60).alarms) == 1
+    assert sorted(etcdctl("alarm", "list").lines) == sorted(f"memberID:{m} alarm:NOSPACE " for m in (own, 7))
+    assert refused(etcdctl, "put", "key", "value") == "Error: etcdserver: mvcc: database space exceeded"
+    assert sorted(etcdctl("alarm", "disarm").lines) == sorted(f"memberID:{m} alarm:NOSPACE " for m in (own, 7))
+    assert etcdctl("alarm", "list").stdout == ""
+    etcdctl("put", "key", "value")
+
+
+def test_defrag(etcdctl, server):
+    etcdctl("put", "key", "value")
+    assert etcdctl("defrag").stdout == f"Finished defragmenting etcd member[{server.url}]\n"
+    assert etcdctl("defrag", "--cluster").stdout == f"Finished defragmenting etcd member[{server.url}]\n"
+    assert etcdctl("get", "key", "--print-value-only").stdout == "value\n"
+
+
+def test_move_leader(etcdctl):
+    own = etcdctl("member", "list").stdout.split(",")[0]
+    assert etcdctl("move-leader", own).stdout == f"Leadership transferred from {own} to {own}\n"
+    assert refused(etcdctl, "move-leader", "7") == "Error: etcdserver: bad leader transferee"
+
+
+def test_member_changes_that_one_member_refuses(etcdctl, server):
+    own = etcdctl("member", "list").stdout.split(",")[0]
+    last = "Error: etcdserver: re-configuration failed due to not enough started members"
+    assert refused(etcdctl, "member", "remove", own) == last
+    assert refused(etcdctl, "member", "promote", own) == "Error: etcdserver: can only promote a learner member"
+    not_found = "Error: etcdserver: member not found"
+    assert refused(etcdctl, "member", "remove", "7") == not_found
+    if server.is_berth:  # etcd takes the new member in, and has no quorum from then on.
+        added = refused(etcdctl, "member", "add", "two", "--peer-urls", "http://127.0.0.1:1")
+        assert "single member" in added and "berth export --to-etcd" in added
+
+
+@pytest.mark.parametrize("way", ["out", "in"])
+def test_make_mirror(new_server, way):
+    """Out to an etcd and in from one: the base, then what follows; a revision's changes stay one transaction."""
+    other = new_server(kind=ETCD, name="peer").start()
+    own = new_server().start()
+    source, destination = (own, other) if way == "out" else (other, own)
+    at_source, at_destination = Etcdctl(source.url), Etcdctl(destination.url)
+    with source.client() as client:
+        for i in range(0, 2_500, 100):  # More than one page of the mirror's 1,000.
+            puts = [pb.RequestOp(request_put=pb.PutRequest(key=b"m/%04d" % j, value=b"v")) for j in range(i, i + 100)]
+            client.txn(success=puts)
+        client.put(b"other", b"stays here")
+    with destination.client() as client, at_source.start("make-mirror", "--prefix", "m/", destination.address):
+        client.await_keys(b"m/", 2_500)
+        with client.watch() as watch:
+            watch.create_prefix(b"m/")
+            at_source("txn", input="\nput m/new 1\ndel m/0000\nput m/0001 2\n\n\n")
+            answer = watch.next()
+            assert sorted(event.kv.key for event in answer.events) == [b"m/0000", b"m/0001", b"m/new"]
+        assert at_destination("get", "m/0001", "--print-value-only").stdout == "2\n"
+        assert at_destination("get", "other").stdout == ""
+
+
+def test_version(etcdctl):
+    assert etcdctl("version").stdout.startswith("etcdctl version: 3.")
+
+
+@pytest.mark.skipif(not os.environ.get("BERTH_TEST_CHECK"), reason="takes a minute each; BERTH_TEST_CHECK=1 runs them")
+@pytest.mark.parametrize("check", ["perf", "datascale"])
+def test_check(etcdctl, check):
+    result = etcdctl.run("check", check, "--load", "s", timeout=300)
+    assert result.code == 0 and "PASS" in result.stdout and "FAIL" not in result.stdout, result
+    assert etcdctl("get", "/etcdctl-check", "--prefix").stdout == ""
+
+
+# Authentication
+
+
+@pytest.fixture
+def auth_client(client):
+    try:
+        client.channel.unary_unary("/etcdserverpb.Auth/AuthStatus")(b"", timeout=60)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNIMPLEMENTED and "AuthStatus" not in error.details():
+            pytest.skip("this server has no authentication")
+    return client
+
+
+def test_users_and_roles(etcdctl, auth_client):
+    assert etcdctl("user", "add", "alice:secret").stdout == "User alice created\n"
+    assert etcdctl("user", "add", "machine", "--no-password").stdout == "User machine created\n"
+    assert refused(etcdctl, "user", "add", "alice:other") == "Error: etcdserver: user name already exists"
+    assert etcdctl("role", "add", "writer").stdout == "Role writer created\n"
+    assert refused(etcdctl, "role", "add", "writer") == "Error: etcdserver: role name already exists"
+    assert etcdctl("role", "grant-permission", "writer", "readwrite", "app/", "--prefix").stdout == "Role writer updated\n"
+    etcdctl("role", "grant-permission", "writer", "read", "shared")
+    etcdctl("role", "grant-permission", "writer", "write", "z", "--from-key")
+    shown = etcdctl("role", "get", "writer").stdout
+    assert "[app/, app0) (prefix app/)" in shown and "shared" in shown and "[z, <open ended>" in shown
+    assert etcdctl("user", "grant-role", "alice", "writer").stdout == "Role writer is granted to user alice\n"
+    unknown = "Error: etcdserver: role name not found"
+    assert refused(etcdctl, "user", "grant-role", "alice", "nobody") == unknown
+    assert etcdctl("user", "get", "alice").stdout == "User: alice\nRoles: writer\n"
+    assert "app0" in etcdctl("user", "get", "alice", "--detail").stdout
+    assert etcdctl("user", "list").lines == ["alice", "machine"]
+    assert etcdctl("role", "list").lines == ["writer"]
+    etcdctl("user", "passwd", "alice", "--interactive=false", input="new secret\n")
+    assert "is revoked from role writer" in etcdctl("role", "revoke-permission", "writer", "shared").stdout
+    not_granted = "Error: etcdserver: permission is not granted to the role"
+    assert refused(etcdctl, "role", "revoke-permission", "writer", "shared") == not_granted
+    assert etcdctl("user", "revoke-role", "alice", "writer").stdout == "Role writer is revoked from user alice\n"
+    assert etcdctl("role", "delete", "writer").stdout == "Role writer deleted\n"
+    assert etcdctl("user", "delete", "alice").stdout == "User alice deleted\n"
+    assert etcdctl("user", "list").lines == ["machine"]
+
+
+def test_auth_enable_checks_and_disable(etcdctl, auth_client, server):
+    assert refused(etcdctl, "auth", "enable") == "Error: etcdserver: root user does not exist"
+    etcdctl("user", "add", "root:toor")
+    # Without the root role etcdctl grants it by itself and tries again.
+    assert "Authentication Enabled" in etcdctl("auth", "enable").stdout
+    root = ("--user", "root:toor")
+    assert refused(etcdctl, "get", "key") == "Error: etcdserver: user name is empty"
+    etcdctl(*root, "user", "add", "alice:secret")
+    etcdctl(*root, "role", "add", "reader")
+    etcdctl(*root, "role", "grant-permission", "reader", "read", "app/", "--prefix")
+    etcdctl(*root, "user", "grant-role", "alice", "reader")
+    etcdctl(*root, "put", "app/key", "value")
+    alice = ("--user", "alice:secret")
+    assert etcdctl(*alice, "get", "app/key", "--print-value-only").stdout == "value\n"
+    denied = "Error: etcdserver: permission denied"
+    assert refused(etcdctl, *alice, "put", "app/key", "other") == denied
+    assert refused(etcdctl, *alice, "get", "key") == denied
+    assert refused(etcdctl, *alice, "get", "app/", "--from-key") == denied
+    if server.is_berth:  # etcd from 3.5.28 on, which no package has.
+        assert refused(etcdctl, *alice, "compaction", "2") == denied
+    assert refused(etcdctl, *alice, "user", "list") == denied
+    wrong = etcdctl.run("--user", "alice:wrong", "get", "app/key")
+    assert wrong.code != 0 and "authentication failed, invalid user ID or password" in wrong.stderr
+    with etcdctl.start(*alice, "watch", "app/", "--prefix", "--rev", "1") as watch:
+        assert watch.lines(3) == ["PUT", "app/key", "value"]
+    assert "Authentication Disabled" in etcdctl(*root, "auth", "disable").stdout
+    assert etcdctl("get", "app/key", "--print-value-only").stdout == "value\n"

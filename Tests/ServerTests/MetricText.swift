@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 /// Prometheus' text format, read strictly: what a scraper would refuse, this refuses too.
@@ -85,15 +86,23 @@ struct ParsedMetrics {
     }
 
     private func checkHistogram(_ name: String, _ family: Family) throws {
-        var buckets: [(bound: Double, count: Double)] = []
+        /// Buckets by the labels beside their bound, as those of sum and count are written.
+        var groups: [String: [(bound: Double, count: Double)]] = [:]
         for (sample, count) in family.samples where sample.hasPrefix(name + "_bucket") {
-            let bound = sample.split(separator: "\"")[1]
-            buckets.append((bound == "+Inf" ? Double.infinity : Double(bound) ?? Double.nan, count))
+            let labels = sample.dropFirst(name.count + 7)
+            guard let bound = labels.range(of: "le=\"") else { throw Problem(description: "no bound: \(sample)") }
+            let number = labels[bound.upperBound...].prefix { $0 != "\"" }
+            let others = labels[..<bound.lowerBound].drop { $0 == "{" }
+            let group = others.isEmpty ? "" : "{" + others.dropLast() + "}"
+            groups[group, default: []].append(
+                (number == "+Inf" ? Double.infinity : Double(number) ?? Double.nan, count))
         }
-        buckets.sort { $0.bound < $1.bound }
-        let counts: [Double] = buckets.map { $0.count }
-        guard buckets.last?.bound == .infinity, counts.last == family.samples[name + "_count"],
-            family.samples[name + "_sum"] != nil, counts == counts.sorted()
-        else { throw Problem(description: "histogram \(name): \(buckets)") }
+        for (labels, unsorted) in groups {
+            let buckets = unsorted.sorted { $0.bound < $1.bound }
+            let counts: [Double] = buckets.map { $0.count }
+            guard buckets.last?.bound == .infinity, counts.last == family.samples[name + "_count" + labels],
+                family.samples[name + "_sum" + labels] != nil, counts == counts.sorted()
+            else { throw Problem(description: "histogram \(name)\(labels): \(buckets)") }
+        }
     }
 }

@@ -3,15 +3,17 @@ import Testing
 
 @Test(arguments: [
     ("http://127.0.0.1:2379", "127.0.0.1", 2379), ("http://[::1]:1", "::1", 1), ("http://localhost:0/", "localhost", 0),
+    ("https://[::1]:1", "::1", 1), ("https://localhost:0/", "localhost", 0),
 ])
 func `a client URL is read and written back`(text: String, host: String, port: Int) throws {
     let url = try ClientURL(parsing: text)
-    #expect(url == ClientURL(host: host, port: port))
+    #expect(url == ClientURL(host: host, port: port, isSecure: text.hasPrefix("https")))
     #expect(try ClientURL(parsing: url.description) == url)
 }
 
 @Test(arguments: [
-    "127.0.0.1:2379", "https://127.0.0.1:2379", "http://127.0.0.1", "http://:2379", "http://127.0.0.1:65536",
+    "127.0.0.1:2379", "unix://127.0.0.1:2379", "http://127.0.0.1", "https://127.0.0.1",
+    "http://:2379", "http://127.0.0.1:65536",
     "http://127.0.0.1:x", "http://::1:2379", "http://[::1]", "http://a/b:1", "",
 ])
 func `a bad client URL is refused with what was expected`(text: String) {

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -37,7 +38,9 @@ type options struct {
 	locks     int
 	by        string
 	serverPID int
+	authority string
 
+	tls         *tls.Config
 	connections []*clientv3.Client
 }
 
@@ -90,6 +93,7 @@ func main() {
 	flag.IntVar(&o.locks, "locks", 1, "locks that the loops share, for the lock workload")
 	flag.StringVar(&o.by, "by", "mutex", "how to stand in a line: "+interfaceNames())
 	flag.IntVar(&o.serverPID, "server-pid", 0, "process whose CPU time and memory to report")
+	flag.StringVar(&o.authority, "cacert", "", "TLS, trusting the certificate in this file")
 	flag.Parse()
 	// The client shares the machine with the server; memory is cheaper here than the collector's CPU time.
 	debug.SetGCPercent(800)
@@ -135,9 +139,13 @@ func (o *options) start() (*result, error) {
 	defer cancel()
 	quiet := zap.NewProductionConfig()
 	quiet.Level = zap.NewAtomicLevelAt(zap.FatalLevel)
+	var err error
+	if o.tls, err = security(o.authority); err != nil {
+		return nil, err
+	}
 	for i := 0; i < o.clients; i++ {
 		c, err := clientv3.New(clientv3.Config{
-			Endpoints: []string{o.endpoint}, DialTimeout: 5 * time.Second, LogConfig: &quiet})
+			Endpoints: []string{o.endpoint}, DialTimeout: 5 * time.Second, LogConfig: &quiet, TLS: o.tls})
 		if err != nil {
 			return nil, err
 		}
@@ -222,7 +230,7 @@ func (o *options) perform(ctx context.Context, w workload) (*result, error) {
 	res.RevisionBefore, res.RevisionAfter, res.TotalRequests = before, after, atomic.LoadInt64(&r.total)
 	res.Extra = extra
 	// One successful put is one revision. A failed put may or may not have happened, so then there is no telling.
-	if o.workload == "put" && res.Errors == 0 && after-before != res.TotalRequests {
+	if strings.HasPrefix(o.workload, "put") && res.Errors == 0 && after-before != res.TotalRequests {
 		return nil, fmt.Errorf("%d puts were answered but the revision moved by %d", res.TotalRequests, after-before)
 	}
 	return res, nil

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import tempfile
@@ -30,13 +31,17 @@ def die_with_parent():
 
 
 class Server:
-    """One server process on a port and an empty data folder of its own; `options` go to Berth alone."""
+    """One server process on a port and an empty data folder of its own; `options` go to Berth alone.
 
-    def __init__(self, kind, args, options=()):
+    `security` is the paths of a certificate and its key: then it listens with TLS.
+    """
+
+    def __init__(self, kind, args, options=(), security=None):
+        self.security = security
         self.kind, self.port = kind, free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=args.data_root))
         self.process = None
-        url = f"http://127.0.0.1:{self.port}"
+        url = f"{'https' if security else 'http'}://127.0.0.1:{self.port}"
         if kind == "berth":
             command = [args.berth, "serve", "--data-dir", str(self.folder / "data"), "--listen-client-urls", url, *options]
         else:
@@ -46,6 +51,8 @@ class Server:
                 "--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peer,
                 "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
             ]
+        if security:
+            command += ["--cert-file", str(security[0]), "--key-file", str(security[1])]
         self.command = command
 
     def __enter__(self):
@@ -73,7 +80,7 @@ class Server:
             if self.process.poll() is not None:
                 raise Failed(f"{self.kind} ended at start: {self.tail()}")
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1) as s:
+                with self.connect() as s:
                     s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                     if b" 200 " in s.recv(4096).split(b"\r\n")[0]:
                         return
@@ -81,6 +88,12 @@ class Server:
                 pass
             time.sleep(0.002)
         raise Failed(f"{self.kind} was not ready after 30 s: {self.tail()}")
+
+    def connect(self):
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=1)
+        if not self.security:
+            return connection
+        return ssl.create_default_context(cafile=self.security[0]).wrap_socket(connection, server_hostname="127.0.0.1")
 
     def tail(self):
         return (self.folder / "output").read_text(errors="replace")[-500:].strip()

@@ -17,6 +17,7 @@ const leaseSeconds = 120
 
 var workloads = map[string]workload{
 	"put":              {about: "put a value under a random key", open: openPut},
+	"put-json":         {about: "the same over the JSON gateway, on HTTP/1.1", open: openPutJSON},
 	"get":              {about: "linearizable get of a random key", prepare: fillKeys, open: openGet()},
 	"get-serializable": {about: "serializable get", prepare: fillKeys, open: openGet(clientv3.WithSerializable())},
 	"txn":              {about: "compare a key's revision and swap its value", open: openTxn, finish: finishTxn},

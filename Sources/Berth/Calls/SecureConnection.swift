@@ -9,14 +9,7 @@ enum SecureConnection {
     static func preparation(
         _ settings: BerthConfiguration.TLS, host: String
     ) throws(BerthError) -> @Sendable (any Channel) throws -> Void {
-        let context: NIOSSLContext
-        do {
-            context = try NIOSSLContext(configuration: configuration(settings))
-        } catch let error as BerthError {
-            throw error
-        } catch {
-            throw .invalid("TLS cannot be set up, check the certificate and key files: \(error)")
-        }
+        let context = try context(settings)
         let name = settings.serverName ?? host
         return { channel in
             let pipeline = channel.pipeline.syncOperations
@@ -25,7 +18,7 @@ enum SecureConnection {
         }
     }
 
-    private static func configuration(_ settings: BerthConfiguration.TLS) throws -> TLSConfiguration {
+    private static func context(_ settings: BerthConfiguration.TLS) throws(BerthError) -> NIOSSLContext {
         var tls = TLSConfiguration.makeClientConfiguration()
         tls.applicationProtocols = ["h2"]
         tls.minimumTLSVersion = .tlsv12
@@ -35,10 +28,26 @@ enum SecureConnection {
             guard let key = settings.keyFile else {
                 throw BerthError.invalid("the client certificate \(file) has no key file beside it")
             }
-            tls.certificateChain = try NIOSSLCertificate.fromPEMFile(file).map { .certificate($0) }
-            tls.privateKey = .privateKey(try NIOSSLPrivateKey(file: key, format: .pem))
+            do {
+                tls.certificateChain = try NIOSSLCertificate.fromPEMFile(file).map { .certificate($0) }
+            } catch {
+                throw BerthError.invalid("TLS: there is no certificate in PEM in \(file)")
+            }
+            do {
+                tls.privateKey = .privateKey(try NIOSSLPrivateKey(file: key, format: .pem))
+            } catch {
+                throw BerthError.invalid("TLS: there is no private key in PEM, without a passphrase, in \(key)")
+            }
         }
-        return tls
+        do {
+            return try NIOSSLContext(configuration: tls)
+        } catch let error as NIOSSLError where error == .failedToLoadPrivateKey {
+            throw .invalid(
+                "TLS: \(settings.keyFile ?? "") is not the key of the certificate in \(settings.certificateFile ?? "")")
+        } catch {
+            guard let file = settings.authoritiesFile else { throw .invalid("TLS cannot be set up: \(error)") }
+            throw .invalid("TLS: there are no certificates of authorities in PEM in \(file)")
+        }
     }
 
     /// An address cannot be asked for by name; its certificate is judged by the address of the connection then.

@@ -7,29 +7,53 @@ struct SourceConnection: ParsableArguments {
     var fromEtcd: String
 
     @Option(
-        help: ArgumentHelp("Authorities the source is judged by, a PEM file ($BERTH_FROM_TLS_CA).", valueName: "file"))
-    var fromTlsCa: String?
+        name: [.customLong("from-cacert"), .customLong("from-tls-ca")],
+        help: ArgumentHelp("Authorities the source is judged by, a PEM file ($BERTH_FROM_CACERT).", valueName: "file"))
+    var fromAuthorities: String?
 
     @Option(
-        help: ArgumentHelp("Certificate to show to the source, a PEM file ($BERTH_FROM_TLS_CERT).", valueName: "file"))
-    var fromTlsCert: String?
+        name: [.customLong("from-cert"), .customLong("from-tls-cert")],
+        help: ArgumentHelp("Certificate to show to the source, a PEM file ($BERTH_FROM_CERT).", valueName: "file"))
+    var fromCertificate: String?
 
-    @Option(help: ArgumentHelp("Key of that certificate, a PEM file ($BERTH_FROM_TLS_KEY).", valueName: "file"))
-    var fromTlsKey: String?
+    @Option(
+        name: [.customLong("from-key"), .customLong("from-tls-key")],
+        help: ArgumentHelp("Key of that certificate, a PEM file ($BERTH_FROM_KEY).", valueName: "file"))
+    var fromCertificateKey: String?
 
-    @Option(help: ArgumentHelp("User and password at the source ($BERTH_FROM_USER).", valueName: "name:password"))
+    @Flag(help: "Take any certificate of the source ($BERTH_FROM_INSECURE_SKIP_TLS_VERIFY).")
+    var fromInsecureSkipTlsVerify = false
+
+    @Option(
+        help: ArgumentHelp(
+            "User at the source, with the password behind a colon, or asked for ($BERTH_FROM_USER).",
+            valueName: "name[:password]"))
     var fromUser: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "That user's password; better in the environment ($BERTH_FROM_PASSWORD).", valueName: "text"))
+    var fromPassword: String?
 
     /// Of either side, in bytes: a bound on memory where many large values follow small ones.
     static let longestAnswer = 64 << 20
 
     /// What to connect with.
     func configuration(timeout: Duration) throws(Failure) -> BerthConfiguration {
-        var configuration = try Connection.configuration(
-            endpoints: fromEtcd, authorities: Connection.value(fromTlsCa, "BERTH_FROM_TLS_CA"),
-            certificate: Connection.value(fromTlsCert, "BERTH_FROM_TLS_CERT"),
-            key: Connection.value(fromTlsKey, "BERTH_FROM_TLS_KEY"),
-            user: Connection.value(fromUser, "BERTH_FROM_USER"), timeout: timeout, options: "--from-")
+        let user = ConnectionSources.value(fromUser, "BERTH_FROM_USER")
+        let isPasswordWanted = user?.contains(":") == false
+        let sources = ConnectionSources(
+            endpoints: fromEtcd,
+            authorities: ConnectionSources.value(fromAuthorities, "BERTH_FROM_CACERT", "BERTH_FROM_TLS_CA"),
+            certificate: ConnectionSources.value(fromCertificate, "BERTH_FROM_CERT", "BERTH_FROM_TLS_CERT"),
+            key: ConnectionSources.value(fromCertificateKey, "BERTH_FROM_KEY", "BERTH_FROM_TLS_KEY"),
+            skipsVerification: try ConnectionSources.isSet(
+                fromInsecureSkipTlsVerify, "BERTH_FROM_INSECURE_SKIP_TLS_VERIFY"),
+            user: user,
+            password: fromPassword
+                ?? (isPasswordWanted ? ConnectionSources.value(nil, "BERTH_FROM_PASSWORD") : nil),
+            options: "--from-")
+        var configuration = try sources.configuration(timeout: timeout)
         configuration.longestAnswer = Self.longestAnswer
         return configuration
     }

@@ -6,7 +6,7 @@ struct BerthMaintenance: Sendable {
 
     func register(in table: inout ServiceTable) {
         table.streaming("/berth.v1.Maintenance/Snapshot") { call in
-            SnapshotStream(call: call, context: context).start()
+            SnapshotStream(call: call, context: context, form: .berth).start()
         }
     }
 }

@@ -32,16 +32,34 @@ public enum SnapshotFile {
         public var format: UInt32
     }
 
+    /// What a file holds, by its format.
+    public enum Contents: Hashable, Sendable {
+        /// One of Berth's own.
+        case berth(Description)
+        /// One of etcd's.
+        case etcd(EtcdDescription)
+    }
+
     /// A data folder that was made.
     public struct Restored: Hashable, Sendable {
         /// What it was made from.
-        public var snapshot: Description
+        public var contents: Contents
+        /// The newest revision in that.
+        public var sourceRevision: Int64
+        /// The store's hash at that revision, as `Maintenance.Hash` answers it.
+        public var hash: UInt32
+        /// etcd's HashKV at that revision; nil where the file's own hash was compared.
+        public var hashKV: UInt32?
+        /// Keys that exist.
+        public var keys: UInt64
         /// The new cluster.
         public var clusterID: UInt64
         /// Its only member.
         public var memberID: UInt64
         /// NOSPACE alarms that stayed behind.
         public var clearedAlarms: Int
+        /// Keys that name a lease the file does not have; they hang on none.
+        public var orphanedKeys = 0
         /// The newest revision of the new store.
         public var revision: Int64
     }
@@ -65,39 +83,96 @@ public enum SnapshotFile {
         }
     }
 
-    /// Makes a data folder from a file. It belongs to a new cluster of one new member; what told of the old cluster's
-    /// members stays behind: the list of them, and alarms about the space of one. An alarm about damaged data comes along,
-    /// as the data does.
+    /// Reads a file of either format to its end; which it is shows in its first bytes.
+    ///
+    /// - Parameters:
+    ///   - skipHashCheck: takes a file of etcd's without a SHA-256, or with a wrong one.
+    ///   - progress: told the bytes read so far and the file's size, now and then.
+    public static func inspect(
+        _ path: String, skipHashCheck: Bool = false,
+        progress: @escaping (_ read: Int, _ size: Int) -> Void = { _, _ in }
+    ) throws(Failure) -> Contents {
+        guard EtcdFile.isEtcd(path) else { return .berth(try describe(path, progress: progress)) }
+        do throws(SnapshotError) {
+            let file = try EtcdFile(path)
+            if !skipHashCheck { try file.checkDigest(progress) }
+            var scan = EtcdFileScan(file, progress: progress)
+            try scan.run { (_, _, _) throws(SnapshotError) in }
+            return .etcd(scan.description)
+        } catch {
+            throw Failure(description: "\(error)")
+        }
+    }
+
+    /// Makes a data folder from a file of either format. It belongs to a new cluster of one new member; what told of the
+    /// old cluster's members stays behind: the list of them, and alarms about the space of one. An alarm about damaged
+    /// data comes along, as the data does.
     ///
     /// - Parameters:
     ///   - bump: added to the newest revision, so that revisions given out after the snapshot are not given out again; what
     ///     is older than that is compacted then. Not negative.
+    ///   - skipHashCheck: as of `inspect`.
     ///   - progress: told the bytes read so far and the file's size, now and then.
     /// - Throws: why not; then nothing was made.
     public static func restore(
-        _ path: String, into directory: String, bump: Int64 = 0,
-        progress: (_ read: Int, _ size: Int) -> Void = { _, _ in }
+        _ path: String, into directory: String, bump: Int64 = 0, skipHashCheck: Bool = false,
+        progress: @escaping (_ read: Int, _ size: Int) -> Void = { _, _ in }
     ) throws(Failure) -> Restored {
-        var cleared = 0
         do throws(SnapshotError) {
-            let report = try SnapshotRestore.run(
-                file: path, into: directory, bump: bump,
-                keeps: { table, key in
-                    switch table {
-                    case .members: return false
-                    case .alarms:
-                        guard AlarmSet.Alarm(recordKey: key)?.kind == .noSpace else { return true }
-                        cleared += 1
-                        return false
-                    case .leases, .leaseKeys, .users, .roles, .meta, .places, .lineEvents: return true
-                    }
-                }, progress: progress)
-            return Restored(
-                snapshot: Description(report.snapshot), clusterID: report.identity.clusterID,
-                memberID: report.identity.memberID, clearedAlarms: cleared, revision: report.revision.value)
+            return EtcdFile.isEtcd(path)
+                ? try restoreEtcd(path, directory, bump, skipHashCheck, progress)
+                : try restoreBerth(path, directory, bump, progress)
         } catch {
             throw Failure(description: "\(error)")
         }
+    }
+
+    private static func restoreBerth(
+        _ path: String, _ directory: String, _ bump: Int64, _ progress: (_ read: Int, _ size: Int) -> Void
+    ) throws(SnapshotError) -> Restored {
+        var cleared = 0
+        let report = try SnapshotRestore.run(
+            file: path, into: directory, bump: bump,
+            keeps: { table, key in
+                switch table {
+                case .members: return false
+                case .alarms:
+                    guard AlarmSet.Alarm(recordKey: key)?.kind == .noSpace else { return true }
+                    cleared += 1
+                    return false
+                case .leases, .leaseKeys, .users, .roles, .meta, .places, .lineEvents: return true
+                }
+            }, progress: progress)
+        let description = Description(report.snapshot)
+        return Restored(
+            contents: .berth(description), sourceRevision: description.revision, hash: description.hash,
+            keys: description.keys, clusterID: report.identity.clusterID, memberID: report.identity.memberID,
+            clearedAlarms: cleared, revision: report.revision.value)
+    }
+
+    private static func restoreEtcd(
+        _ path: String, _ directory: String, _ bump: Int64, _ skipHashCheck: Bool,
+        _ progress: @escaping (_ read: Int, _ size: Int) -> Void
+    ) throws(SnapshotError) -> Restored {
+        // The file first: a folder is not made for one that is none.
+        let file = try EtcdFile(path)
+        if !skipHashCheck { try file.checkDigest(progress) }
+        var scan = EtcdFileScan(file, progress: progress)
+        var cleared = 0
+        var source = Revision.zero
+        let report = try StoreImport.run(from: path, bytes: file.size, into: directory, bump: bump) {
+            (target) throws(SnapshotError) in
+            var restore = EtcdRestore(target)
+            try scan.run { (bucket, key, value) throws(SnapshotError) in try restore.add(bucket, key, value) }
+            cleared = restore.clearedAlarms
+            let position = try restore.finish(scan.description)
+            source = position.currentRevision
+            return position
+        }
+        return Restored(
+            contents: .etcd(scan.description), sourceRevision: source.value, hash: report.hash, hashKV: report.hashKV,
+            keys: report.keys, clusterID: report.identity.clusterID, memberID: report.identity.memberID,
+            clearedAlarms: cleared, orphanedKeys: report.orphanedKeys, revision: report.revision.value)
     }
 }
 

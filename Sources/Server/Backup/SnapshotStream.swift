@@ -1,24 +1,40 @@
 import EtcdAPI
 import GRPCTransport
+import Measures
 import NIOCore
 import ProtobufWire
 import ReplicatedLog
 import Store
 import Vocabulary
 
-/// One call of `berth.v1.Maintenance.Snapshot`: has everything applied so far made durable, then sends a copy of base.
+/// One call of a `Snapshot`, Berth's own or etcd's: has everything applied so far made durable, then sends a copy of base.
 ///
 /// Bounds: two pieces of the file, one with the transport and one that is made or waits for room; a piece is as large as
 /// the largest entry in it, some 192 KiB usually. A client that takes next to nothing for a while loses the copy.
 ///
 /// Isolation: the event loop of its call. What takes time is done on the desk's threads, one work at a time.
 final class SnapshotStream: OpenStream {
-    /// Bytes of the file in one message, at most.
-    private static let messageBytes = 256 << 10
+    /// What is sent.
+    enum Form {
+        /// Berth's own format; messages tell how far it came.
+        case berth
+        /// etcd's file with its SHA-256; messages tell how much is left.
+        case etcd
+
+        /// Bytes of the file in one message, at most.
+        fileprivate var messageBytes: Int {
+            switch self {
+            case .berth: 256 << 10
+            case .etcd: EtcdFileWalk.blobBytes
+            }
+        }
+    }
+
     /// A client must take so much in `ServerSettings.snapshotStall`.
     private static let leastBytes = 64 << 10
 
     private let context: ServerContext
+    private let form: Form
     private var hasRequest = false
     private var hasPlace = false
     /// A work, on the log thread or the desk's, is under way: what it uses stays until it is back.
@@ -30,10 +46,12 @@ final class SnapshotStream: OpenStream {
     private var isComplete = false
     /// Bytes of messages given to the transport.
     private var sentBytes = 0
+    private let began = LeaseKeeper.now()
     private var watchdog: Scheduled<Void>?
 
-    init(call: ServerCall, context: ServerContext) {
+    init(call: ServerCall, context: ServerContext, form: Form) {
         self.context = context
+        self.form = form
         super.init(call: call)
     }
 
@@ -93,13 +111,14 @@ final class SnapshotStream: OpenStream {
     /// Has the log thread seal what is applied; `target` is the position to be reached, nil the one it finds.
     private func seal(upTo target: RaftIndex?) {
         let context = context
+        let form = form
         let back = Return(self)
         isWorking = true
         let isAsked = context.log.execute {
             let target = target ?? context.store.writer.appliedIndex
             let attempt = context.store.sealForCopy()
             context.copies.run {
-                let begun = Self.begin(attempt, target, context)
+                let begun = Self.begin(attempt, target, context, form)
                 back { $0.began(begun, target) }
             }
         }
@@ -111,7 +130,7 @@ final class SnapshotStream: OpenStream {
 
     /// Waits for the flush. Nil: more must be sealed first.
     private static func begin(
-        _ attempt: Store.SealAttempt, _ target: RaftIndex, _ context: ServerContext
+        _ attempt: Store.SealAttempt, _ target: RaftIndex, _ context: ServerContext, _ form: Form
     ) -> Result<SnapshotCopy?, StoreError> {
         do throws(StoreError) {
             switch attempt {
@@ -121,7 +140,16 @@ final class SnapshotStream: OpenStream {
                 try context.store.awaitFlush(upTo: target)
                 guard context.store.durableIndex >= target else { return .success(nil) }
             }
-            return .success(try context.store.beginCopy(takenAtMilliseconds: ServerContext.wallClock()))
+            let now = ServerContext.wallClock()
+            switch form {
+            case .berth: return .success(try context.store.beginCopy(takenAtMilliseconds: now))
+            case .etcd:
+                let member = EtcdFileWalk.Member(
+                    id: context.identity.memberID, name: context.settings.name,
+                    clientURLs: context.advertisedURLs.map(\.description))
+                return .success(
+                    try context.store.beginCopy(takenAtMilliseconds: now) { EtcdFileWalk($0, member: member) })
+            }
         } catch {
             return .failure(error)
         }
@@ -146,9 +174,7 @@ final class SnapshotStream: OpenStream {
         context.copies.run {
             let made: Result<SnapshotCopy.Piece?, StoreError>
             do throws(StoreError) {
-                var piece = try copy.next()
-                while let empty = piece, empty.bytes.isEmpty { piece = try copy.next() }
-                made = .success(piece)
+                made = .success(try copy.next())
             } catch {
                 made = .failure(error)
             }
@@ -164,7 +190,9 @@ final class SnapshotStream: OpenStream {
         case .success(nil):
             isComplete = true
             pump()
-        case .success(let piece):
+        // Something was counted; nothing is there to be sent yet.
+        case .success(let piece?) where piece.bytes.isEmpty: makePiece()
+        case .success(let piece?):
             self.piece = piece
             sentOfPiece = 0
             pump()
@@ -174,13 +202,8 @@ final class SnapshotStream: OpenStream {
     /// Sends what there is room for; the next piece is made while the transport has this one.
     private func pump() {
         while let piece, call.hasRoom {
-            let end = min(sentOfPiece + Self.messageBytes, piece.bytes.count)
-            var message = WireWriter(capacity: end - sentOfPiece + 32)
-            piece.bytes.withUnsafeBytes { bytes in
-                message.bytesField(1, UnsafeRawBufferPointer(rebasing: bytes[sentOfPiece..<end]))
-            }
-            message.uint64Field(2, piece.done)
-            message.uint64Field(3, piece.total)
+            let end = min(sentOfPiece + form.messageBytes, piece.bytes.count)
+            let message = message(of: piece, sentOfPiece..<end)
             sentBytes += message.bytes.count
             sentOfPiece = end
             if end == piece.bytes.count { self.piece = nil }
@@ -189,10 +212,29 @@ final class SnapshotStream: OpenStream {
         if piece != nil {
             watch()
         } else if isComplete {
+            context.metrics.snapshots.observe(LeaseKeeper.now() - began)
             end(.ok)
         } else if !isWorking {
             makePiece()
         }
+    }
+
+    /// `berth.v1.SnapshotChunk` or `etcdserverpb.SnapshotResponse`, whose header etcd leaves out.
+    private func message(of piece: SnapshotCopy.Piece, _ range: Range<Int>) -> WireWriter {
+        var message = WireWriter(capacity: range.count + 32)
+        piece.bytes.withUnsafeBytes { bytes in
+            let blob = UnsafeRawBufferPointer(rebasing: bytes[range])
+            switch form {
+            case .berth:
+                message.bytesField(1, blob)
+                message.uint64Field(2, piece.done)
+                message.uint64Field(3, piece.total)
+            case .etcd:
+                message.uint64Field(2, piece.total - piece.done + UInt64(piece.bytes.count - range.upperBound))
+                message.bytesField(3, blob)
+            }
+        }
+        return message
     }
 
     /// Looks after the client while there is no room.

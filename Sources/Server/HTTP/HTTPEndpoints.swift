@@ -3,7 +3,7 @@ import GRPCTransport
 import Gateway
 
 /// Everything that is answered over plain HTTP: the JSON gateway under `/v3/`, and the few pages beside it, of which the
-/// health checks need no user. Says who may ask from a browser (CORS) and under which names this server is known.
+/// health checks need no user. Says who may ask from a browser (CORS).
 struct HTTPEndpoints: Sendable {
     /// What an address is for.
     enum Scope: Sendable {
@@ -16,37 +16,45 @@ struct HTTPEndpoints: Sendable {
     let context: ServerContext
     /// Nil answers `/v3/` as not found.
     let gateway: Gateway?
-    let scope: Scope
     private let health: HealthChecks
     private let origins: Set<String>
-    private let hosts: Set<String>
 
-    init(context: ServerContext, gateway: Gateway? = nil, scope: Scope = .client) {
+    init(context: ServerContext, gateway: Gateway?) {
         self.context = context
         self.gateway = gateway
-        self.scope = scope
         health = HealthChecks(context: context)
         origins = Set(context.settings.http.allowedOrigins)
-        hosts = Set(context.settings.http.hostWhitelist)
     }
 
     /// Answers a request, now or later.
-    func respond(to exchange: HTTPExchange) {
+    func respond(to exchange: HTTPExchange, _ scope: Scope) {
         let target = HTTPTarget(exchange.head.target)
         if scope == .client {
-            guard isKnown(exchange.head) else {
-                return exchange.answer(.text(421, Self.unknownHost(exchange.head.host)))
-            }
             exchange.commonHeaders = corsHeaders(exchange.head)
             guard exchange.head.method != "OPTIONS" else { return exchange.answer(HTTPResponse(status: 200)) }
-            if let gateway, let path = target.gatewayPath { return gateway.respond(to: exchange, path: path) }
+            if let gateway, let path = target.gatewayPath {
+                if let refusal = refusal(of: exchange.head) { return exchange.answer(refusal) }
+                return gateway.respond(to: exchange, path: path)
+            }
         }
-        exchange.answer(page(target, exchange.head.method))
+        exchange.answer(page(target, exchange.head.method, scope))
+    }
+
+    /// A client whose certificate would say who it is by gRPC is told that it does not here, as in etcd: it could believe
+    /// to act as somebody.
+    private func refusal(of head: HTTPHead) -> HTTPResponse? {
+        guard context.settings.tls?.requiresClientCertificate == true, context.access.table.isEnabled,
+            let name = head.peerCommonName, !name.isEmpty
+        else { return nil }
+        return .text(
+            400,
+            "the certificate's common name says nothing to the gateway; send a token, and use a certificate without one\n"
+        )
     }
 
     // MARK: - Pages
 
-    private func page(_ target: HTTPTarget, _ method: String) -> HTTPResponse {
+    private func page(_ target: HTTPTarget, _ method: String, _ scope: Scope) -> HTTPResponse {
         let make: () -> HTTPResponse
         switch target.path {
         case "/health": make = { health.health(target) }
@@ -73,7 +81,7 @@ struct HTTPEndpoints: Sendable {
     private func metrics() -> HTTPResponse {
         HTTPResponse(
             status: 200, headers: [(name: "Content-Type", value: MetricText.contentType)],
-            body: Array(MetricText.render(MetricTable.berth, context).utf8))
+            body: Array(MetricText.render(MetricTable.all, context).utf8))
     }
 
     // MARK: - Who may ask
@@ -93,16 +101,6 @@ struct HTTPEndpoints: Sendable {
             (name: "Access-Control-Allow-Origin", value: allowed),
             (name: "Access-Control-Allow-Headers", value: "accept, content-type, authorization"),
         ]
-    }
-
-    /// Without TLS, a name that is not on the list may be one that a stranger's DNS leads here (CVE-2018-5702).
-    private func isKnown(_ head: HTTPHead) -> Bool {
-        if head.isSecure || hosts.isEmpty || hosts.contains("*") { return true }
-        return hosts.contains(HTTPTarget.hostname(head.host))
-    }
-
-    private static func unknownHost(_ host: String) -> String {
-        "'\(host.prefix(256))' is not among the names this server answers to; use TLS, or add it to --host-whitelist\n"
     }
 }
 
@@ -133,14 +131,6 @@ struct HTTPTarget: Sendable {
 
     /// The first value given for a name.
     func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
-
-    /// A `Host` header without its port.
-    static func hostname(_ host: String) -> String {
-        if host.hasPrefix("["), let end = host.firstIndex(of: "]") {
-            return String(host[host.index(after: host.startIndex)..<end])
-        }
-        return String(host.prefix { $0 != ":" })
-    }
 
     private static func unescaped(_ text: Substring) -> String {
         text.contains("%") ? PercentEncoding.decode(text.utf8) : String(text)

@@ -45,10 +45,13 @@ struct HealthChecks: Sendable {
     /// Runs checks; those the query excludes are left out.
     func report(_ checks: [Check], _ target: HTTPTarget) -> HTTPResponse {
         let excluded = target.values("exclude")
+        let type = target.path.hasPrefix("/livez") ? "livez" : "readyz"
         var lines = ""
         var isHealthy = true
         for check in checks where checks.count == 1 || !excluded.contains(check.rawValue) {
-            if let failure = failure(check) {
+            let failure = failure(check)
+            context.metrics.health.checked(type, check.rawValue, isSuccess: failure == nil)
+            if let failure {
                 isHealthy = false
                 lines += "[-]\(check.rawValue) failed: \(failure)\n"
             } else {
@@ -71,10 +74,12 @@ struct HealthChecks: Sendable {
         } else if let failure = readFailure(isLinearizable: !isSerializable) {
             reason = "RANGE ERROR:\(failure)"
         } else {
+            context.metrics.health.answered(isHealthy: true)
             return HTTPResponse(
                 status: 200, headers: [(name: "Content-Type", value: "text/plain; charset=utf-8")],
                 body: Array("{\"health\":\"true\",\"reason\":\"\"}".utf8))
         }
+        context.metrics.health.answered(isHealthy: false)
         return .text(503, "{\"health\":\"false\",\"reason\":\"\(Self.escaped(reason))\"}\n")
     }
 

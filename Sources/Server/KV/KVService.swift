@@ -21,9 +21,12 @@ struct KVService: Sendable {
     private func put(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         do {
             let view = try RequestCheck.put(request, limits: context.limits, alarms: context.alarms)
+            let caller = try context.access.caller(of: call)
+            try caller?.state.permit(caller?.author, put: view, context.leaseTable)
             try context.quota.admit(RequestCheck.quotaCost(view), context)
-            guard view.wantsPrevious else { return context.propose(.put, request, answering: call) }
-            context.proposeGated(.put, [UInt8](request), answering: call)
+            let author = caller?.author
+            guard view.wantsPrevious else { return context.propose(.put, request, for: author, answering: call) }
+            context.proposeGated(.put, [UInt8](request), for: author, answering: call)
         } catch {
             call.fail(error)
         }
@@ -32,8 +35,13 @@ struct KVService: Sendable {
     private func deleteRange(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         do {
             let view = try RequestCheck.deleteRange(request, limits: context.limits, alarms: context.alarms)
-            guard view.wantsPrevious else { return context.propose(.deleteRange, request, answering: call) }
-            context.proposeGated(.deleteRange, [UInt8](request), answering: call)
+            let caller = try context.access.caller(of: call)
+            try caller?.state.permit(caller?.author, delete: view)
+            let author = caller?.author
+            guard view.wantsPrevious else {
+                return context.propose(.deleteRange, request, for: author, answering: call)
+            }
+            context.proposeGated(.deleteRange, [UInt8](request), for: author, answering: call)
         } catch {
             call.fail(error)
         }
@@ -42,11 +50,13 @@ struct KVService: Sendable {
     private func txn(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         do {
             let view = try RequestCheck.txn(request, limits: context.limits, alarms: context.alarms)
+            let caller = try context.access.caller(of: call)
+            try caller?.state.permit(caller?.author, txn: view, context.leaseTable)
             guard view.isReadOnly else {
                 try context.quota.admit(RequestCheck.quotaCost(view), context)
-                return context.proposeGated(.txn, [UInt8](request), answering: call)
+                return context.proposeGated(.txn, [UInt8](request), for: caller?.author, answering: call)
             }
-            try readOnlyTxn(call, request, view)
+            try readOnlyTxn(call, request, view, caller)
         } catch {
             call.fail(error)
         }
@@ -66,37 +76,45 @@ struct KVService: Sendable {
                 }
                 return
             }
+            let caller = try context.access.caller(of: call)
+            try caller?.state.permit(caller?.author, range: view)
             guard try !RangePool.isLong(view.range, context.store) else {
-                return answerOffLoop(call, [UInt8](request)) { context, request throws(EtcdError) in
+                return answerOffLoop(call, [UInt8](request), caller) { context, request throws(EtcdError) in
                     try context.range(try RequestCheck.range(request))
                 }
             }
-            call.respond(try context.range(view))
+            let answer = try context.range(view)
+            try context.access.confirm(caller)
+            call.respond(answer)
         } catch {
             call.fail(error)
         }
     }
 
     private func readOnlyTxn(
-        _ call: ServerCall, _ request: UnsafeRawBufferPointer, _ view: TxnRequestView
+        _ call: ServerCall, _ request: UnsafeRawBufferPointer, _ view: TxnRequestView, _ caller: Caller?
     ) throws(EtcdError) {
         let isSmall = view.success.count + view.failure.count <= 2
         guard isSmall, call.hasRoom, try !view.readsLongRange(context.store) else {
-            return answerOffLoop(call, [UInt8](request)) { context, request throws(EtcdError) in
+            return answerOffLoop(call, [UInt8](request), caller) { context, request throws(EtcdError) in
                 try context.readOnlyTxn(
                     try RequestCheck.txn(request, limits: context.limits, alarms: context.alarms))
             }
         }
-        call.respond(try context.readOnlyTxn(view))
+        let answer = try context.readOnlyTxn(view)
+        try context.access.confirm(caller)
+        call.respond(answer)
     }
 
-    /// Reads on a pool thread from a copy of the request.
+    /// Reads on a pool thread from a copy of the request, for a caller who was judged.
     private func answerOffLoop(
-        _ call: ServerCall, _ request: [UInt8],
+        _ call: ServerCall, _ request: [UInt8], _ caller: Caller?,
         _ read: @escaping @Sendable (ServerContext, UnsafeRawBufferPointer) throws(EtcdError) -> [UInt8]
     ) {
         context.answer(call) { context throws(EtcdError) in
-            try request.withRawBytes { buffer throws(EtcdError) in try read(context, buffer) }
+            let answer = try request.withRawBytes { buffer throws(EtcdError) in try read(context, buffer) }
+            try context.access.confirm(caller)
+            return answer
         }
     }
 
@@ -137,7 +155,8 @@ extension ServerContext {
     /// Answers a checked transaction of ranges from a fresh snapshot.
     func readOnlyTxn(_ request: TxnRequestView) throws(EtcdError) -> [UInt8] {
         try store.readingEtcdErrors { snapshot in
-            try TxnReader.response(to: request, on: snapshot, template: headerTemplate, term: term)
+            try TxnReader.response(
+                to: request, on: snapshot, template: headerTemplate, term: term, counts: counts)
         }
     }
 }

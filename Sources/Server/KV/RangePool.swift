@@ -45,6 +45,13 @@ final class RangePool: Sendable {
         }
     }
 
+    /// Works on a pool thread; nothing happens when the pool is shut.
+    func run(_ work: @escaping @Sendable () -> Void) {
+        pool.submit { state in
+            if case .active = state { work() }
+        }
+    }
+
     func shutdown() async throws { try await pool.shutdownGracefully() }
 }
 

@@ -1,5 +1,6 @@
 import EtcdAPI
 import GRPCTransport
+import Measures
 import StateMachine
 import SwiftProtobuf
 import Vocabulary
@@ -39,8 +40,15 @@ final class KeepAliveStream: OpenStream {
         response.header = context.header
         response.id = request.id
         let id = LeaseID(request.id)
+        do throws(EtcdError) {
+            let caller = try context.access.caller(of: call)
+            try caller?.state.permit(caller?.author, writingKeysOf: id, context.leaseTable)
+        } catch {
+            return end(GRPCStatus(error))
+        }
         switch context.keeper.renew(id) {
         case .renewed(let seconds):
+            context.metrics.leaseRenewals.add()
             response.ttl = seconds
             waiting.append(response)
             flush()

@@ -15,7 +15,9 @@ struct LeaseService: Sendable {
         table.unary("/etcdserverpb.Lease/LeaseRevoke") { revoke($0, $1) }
         table.unary("/etcdserverpb.Lease/LeaseTimeToLive") { timeToLive($0, $1) }
         table.unary("/etcdserverpb.Lease/LeaseLeases") { call, _ in leases(call) }
-        table.streaming("/etcdserverpb.Lease/LeaseKeepAlive") { KeepAliveStream(call: $0, context: context).start() }
+        table.streaming("/etcdserverpb.Lease/LeaseKeepAlive", type: .bidirectional) {
+            KeepAliveStream(call: $0, context: context).start()
+        }
     }
 
     private func grant(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
@@ -31,8 +33,10 @@ struct LeaseService: Sendable {
 
     private func revoke(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         do {
-            _ = try RequestCheck.leaseRevoke(request, alarms: context.alarms)
-            context.propose(.leaseRevoke, request, answering: call)
+            let view = try RequestCheck.leaseRevoke(request, alarms: context.alarms)
+            let caller = try context.access.caller(of: call)
+            try caller?.state.permit(caller?.author, writingKeysOf: view.id, context.leaseTable)
+            context.propose(.leaseRevoke, request, for: caller?.author, answering: call)
         } catch {
             call.fail(error)
         }
@@ -41,6 +45,8 @@ struct LeaseService: Sendable {
     private func timeToLive(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(Etcdserverpb_LeaseTimeToLiveRequest.self, request, call) else { return }
         let id = LeaseID(decoded.id)
+        let caller: Caller?
+        do throws(EtcdError) { caller = try context.access.caller(of: call) } catch { return call.fail(error) }
         var response = Etcdserverpb_LeaseTimeToLiveResponse()
         response.header = context.header
         response.id = decoded.id
@@ -48,7 +54,16 @@ struct LeaseService: Sendable {
             response.grantedTtl = granted
             // Granted a moment ago and not yet on the clock: nothing of it has passed.
             response.ttl = context.keeper.remainingSeconds(id) ?? granted
-            if decoded.keys { response.keys = context.leaseTable.keys(of: id).map { Data($0) } }
+            if decoded.keys {
+                let keys = context.leaseTable.keys(of: id)
+                do throws(EtcdError) {
+                    try caller?.state.permit(caller?.author, .read, keys: keys)
+                    try context.access.confirm(caller)
+                } catch {
+                    return call.fail(error)
+                }
+                response.keys = keys.map { Data($0) }
+            }
         } else {
             response.ttl = -1
         }
@@ -56,10 +71,19 @@ struct LeaseService: Sendable {
     }
 
     private func leases(_ call: ServerCall) {
+        let caller: Caller?
+        do throws(EtcdError) { caller = try context.access.caller(of: call) } catch { return call.fail(error) }
         context.answer(call) { context throws(EtcdError) in
             var response = Etcdserverpb_LeaseLeasesResponse()
             response.header = context.header
-            response.leases = context.keeper.byExpiry().map { id in .with { $0.id = id.value } }
+            let leases = context.keeper.byExpiry()
+            if let caller {
+                for id in leases {
+                    try caller.state.permit(caller.author, .read, keys: context.leaseTable.keys(of: id))
+                }
+            }
+            try context.access.confirm(caller)
+            response.leases = leases.map { id in .with { $0.id = id.value } }
             return try EtcdError.encoding { try response.serializedBytes() }
         }
     }

@@ -23,8 +23,10 @@ struct BerthElections: Sendable {
         guard let decoded = decode(Berth_V1_CampaignRequest.self, request, call) else { return }
         let name = [UInt8](decoded.name)
         let patience = decoded.hasWaitMilliseconds ? decoded.waitMilliseconds : nil
+        let caller: Caller?
         do throws(EtcdError) {
             try checkName(name)
+            caller = try context.access.caller(of: call)
             try RequestCheck.checkPlace(timeToLive: decoded.ttl, lease: LeaseID(decoded.lease), wait: patience)
             try Array(decoded.owner.utf8).withRawBytes { owner throws(EtcdError) in try RequestCheck.checkOwner(owner) }
         } catch {
@@ -35,10 +37,10 @@ struct BerthElections: Sendable {
             name: name, timeToLive: decoded.ttl, lease: lease, waitMilliseconds: patience,
             owner: Array(decoded.owner.utf8), at: ServerContext.wallClock(), origin: .election,
             value: [UInt8](decoded.value))
-        let wait = PlaceWait(call: call, origin: .election, context: context)
+        let wait = PlaceWait(call: call, origin: .election, for: caller, context: context)
         wait.start(payload, patience: TimeAmount(patience: patience)) { outcome in
             switch outcome {
-            case .holds(let place, let revision): elected(call, decoded, place, revision, wait.waited)
+            case .holds(let place, let revision): elected(call, decoded, place, revision, wait.waited, caller)
             case .late(let place):
                 context.holder(of: name, place) { result in
                     var response = Berth_V1_CampaignResponse()
@@ -47,7 +49,9 @@ struct BerthElections: Sendable {
                     switch result {
                     case .success(let found):
                         response.header = context.header(revision: found.revision)
-                        if let holder = found.holder { response.holder = holder }
+                        if let holder = found.holder, caller?.mayRead(QueueKey.line(name)) ?? true {
+                            response.holder = holder
+                        }
                         call.respond(response)
                     case .failure(let error): call.fail(error)
                     }
@@ -60,7 +64,7 @@ struct BerthElections: Sendable {
     /// A place found again may carry another value: the new one is proclaimed before the caller is told.
     private func elected(
         _ call: ServerCall, _ request: Berth_V1_CampaignRequest, _ place: EnteredPlace, _ revision: Revision,
-        _ waited: Duration
+        _ waited: Duration, _ caller: Caller?
     ) {
         var response = Berth_V1_CampaignResponse()
         response.header = context.header(revision: revision)
@@ -69,7 +73,7 @@ struct BerthElections: Sendable {
         response.waitedMilliseconds = waited.milliseconds
         response.ahead = Int64(place.ahead)
         guard let earlier = place.earlierValue, earlier != [UInt8](request.value) else { return call.respond(response) }
-        put([UInt8](request.value), response.leader) { result in
+        put([UInt8](request.value), response.leader, for: caller?.author) { result in
             switch result {
             case .success: call.respond(response)
             case .failure(let error): call.fail(error)
@@ -82,7 +86,9 @@ struct BerthElections: Sendable {
         guard decoded.hasLeader, !decoded.leader.key.isEmpty else {
             return call.fail(EtcdError.invalidLockRequest("leader is not provided"))
         }
-        put([UInt8](decoded.value), decoded.leader) { result in
+        let caller: Caller?
+        do throws(EtcdError) { caller = try context.access.caller(of: call) } catch { return call.fail(error) }
+        put([UInt8](decoded.value), decoded.leader, for: caller?.author) { result in
             switch result {
             case .success(let header):
                 var response = Berth_V1_ProclaimResponse()
@@ -95,7 +101,7 @@ struct BerthElections: Sendable {
 
     /// Changes the value of a leader's key, if it still leads.
     private func put(
-        _ value: [UInt8], _ leader: Berth_V1_Handle,
+        _ value: [UInt8], _ leader: Berth_V1_Handle, for author: Author?,
         _ completion: @escaping (Result<Etcdserverpb_ResponseHeader, EtcdError>) -> Void
     ) {
         var put = Etcdserverpb_PutRequest()
@@ -103,7 +109,7 @@ struct BerthElections: Sendable {
         put.value = Data(value)
         put.ignoreLease = true
         context.proposeFenced(
-            key: [UInt8](leader.key), createRevision: Revision(leader.token), .with { $0.requestPut = put }
+            key: [UInt8](leader.key), createRevision: Revision(leader.token), .with { $0.requestPut = put }, for: author
         ) { result in
             completion(result.flatMap { $0.succeeded ? .success($0.header) : .failure(.placeLost) })
         }
@@ -112,7 +118,12 @@ struct BerthElections: Sendable {
     private func leader(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(Berth_V1_LeaderRequest.self, request, call) else { return }
         let name = [UInt8](decoded.name)
-        do throws(EtcdError) { try checkName(name) } catch { return call.fail(error) }
+        do throws(EtcdError) {
+            try checkName(name)
+            try context.access.permit(call, .read, QueueKey.line(name))
+        } catch {
+            return call.fail(error)
+        }
         context.ask {
             $0.report(line: name, limit: 1)
         } _: { result in
@@ -138,6 +149,7 @@ struct BerthElections: Sendable {
             let request = try Berth_V1_ElectionObserveRequest(serializedBytes: message)
             name = request.name
             try checkName([UInt8](request.name))
+            try context.access.permit(call, .read, QueueKey.line([UInt8](request.name)))
             guard request.startRevision >= 0 else {
                 throw EtcdError.invalidLockRequest("start_revision is \(request.startRevision); expected 0 or more")
             }
@@ -164,7 +176,16 @@ struct BerthElections: Sendable {
         guard decoded.hasLeader, !decoded.leader.key.isEmpty else {
             return call.fail(EtcdError.invalidLockRequest("leader is not provided"))
         }
-        context.release(key: [UInt8](decoded.leader.key), token: Revision(decoded.leader.token)) { result in
+        let caller: Caller?
+        do throws(EtcdError) {
+            caller = try context.access.caller(of: call)
+            try caller?.permit(.write, KeyRange(key: [UInt8](decoded.leader.key), end: []))
+        } catch {
+            return call.fail(error)
+        }
+        context.release(
+            key: [UInt8](decoded.leader.key), token: Revision(decoded.leader.token), for: caller?.author
+        ) { result in
             switch result {
             case .success(let released):
                 var response = Berth_V1_ResignResponse()

@@ -1,6 +1,7 @@
 import EtcdAPI
 import FoundationEssentials
 import GRPCTransport
+import Measures
 import NIOCore
 import StateMachine
 import Store
@@ -25,8 +26,10 @@ struct BerthLocks: Sendable {
 
     private func acquire(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         let view: AcquireView
+        let caller: Caller?
         do {
             view = try RequestCheck.acquire(request, alarms: context.alarms)
+            caller = try context.access.caller(of: call)
         } catch {
             return call.fail(error)
         }
@@ -34,7 +37,7 @@ struct BerthLocks: Sendable {
         let lease = view.lease == .none ? context.freshLeaseID() : view.lease
         let payload =
             [UInt8](request) + AcquireView.suffix(lease: lease, at: ServerContext.wallClock(), origin: .lock)
-        let wait = PlaceWait(call: call, origin: .lock, context: context)
+        let wait = PlaceWait(call: call, origin: .lock, for: caller, context: context)
         wait.start(payload, patience: TimeAmount(patience: view.waitMilliseconds)) { outcome in
             switch outcome {
             case .holds(let place, let revision):
@@ -50,7 +53,9 @@ struct BerthLocks: Sendable {
                     response.ahead = Int64(place.ahead)
                     end(call, result) {
                         response.header = context.header(revision: $0.revision)
-                        if let holder = $0.holder { response.holder = holder }
+                        if let holder = $0.holder, caller?.mayRead(QueueKey.line(name)) ?? true {
+                            response.holder = holder
+                        }
                         return response
                     }
                 }
@@ -69,7 +74,14 @@ struct BerthLocks: Sendable {
             return call.fail(EtcdError.malformed(error))
         }
         guard !view.key.isEmpty else { return call.fail(EtcdError.emptyKey) }
-        context.release(key: [UInt8](view.key), token: view.token) { result in
+        let caller: Caller?
+        do throws(EtcdError) {
+            caller = try context.access.caller(of: call)
+            try caller?.permit(.write, KeyRange(key: [UInt8](view.key), end: []))
+        } catch {
+            return call.fail(error)
+        }
+        context.release(key: [UInt8](view.key), token: view.token, for: caller?.author) { result in
             switch result {
             case .success(.now(let response)): call.respond(response)
             case .success(.before(let response)): call.respond(response)
@@ -83,8 +95,12 @@ struct BerthLocks: Sendable {
         guard !decoded.key.isEmpty else { return call.fail(EtcdError.emptyKey) }
         do throws(EtcdError) {
             var response = Berth_V1_RenewResponse()
+            let caller = try context.access.caller(of: call)
+            try caller?.permit(.write, KeyRange(key: [UInt8](decoded.key), end: []))
             let lease = try context.leaseOfPlace(key: [UInt8](decoded.key), token: Revision(decoded.token))
+            try caller?.state.permit(caller?.author, writingKeysOf: lease, context.leaseTable)
             guard case .renewed(let seconds) = context.keeper.renew(lease) else { throw EtcdError.placeLost }
+            context.metrics.leaseRenewals.add()
             response.header = context.header
             response.ttl = seconds
             call.respond(response)
@@ -102,6 +118,7 @@ struct BerthLocks: Sendable {
         do throws(EtcdError) {
             try name.withRawBytes { name throws(EtcdError) in try RequestCheck.checkName(name) }
             limit = try ReportLimit.checked(decoded.limit)
+            try context.access.permit(call, .read, QueueKey.line(name))
         } catch {
             return call.fail(error)
         }
@@ -122,8 +139,13 @@ struct BerthLocks: Sendable {
     private func list(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(Berth_V1_ListRequest.self, request, call) else { return }
         let limit: Int
-        do throws(EtcdError) { limit = try ReportLimit.checked(decoded.limit) } catch { return call.fail(error) }
         let prefix = [UInt8](decoded.prefix)
+        do throws(EtcdError) {
+            limit = try ReportLimit.checked(decoded.limit)
+            try context.access.permit(call, .read, KeyRange(prefix: prefix))
+        } catch {
+            return call.fail(error)
+        }
         let after = decoded.after.isEmpty ? nil : [UInt8](decoded.after)
         context.ask {
             $0.reports(prefix: prefix, after: after, limit: limit, places: 1)
@@ -163,13 +185,15 @@ struct BerthLocks: Sendable {
     // MARK: - Break
 
     private func breakPlace(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
+        let caller: Caller?
         do {
             _ = try RequestCheck.breakPlace(request, alarms: context.alarms)
+            caller = try context.access.caller(of: call)
         } catch {
             return call.fail(error)
         }
         let payload = [UInt8](request) + BreakView.suffix(at: ServerContext.wallClock())
-        context.propose(.lockBreak, payload) { call.answer($0) }
+        context.propose(.lockBreak, payload, for: caller?.author) { call.answer($0) }
     }
 
     private func end<Value>(

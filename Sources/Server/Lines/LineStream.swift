@@ -40,6 +40,8 @@ final class LineStream: OpenStream {
             guard request.prefix || !request.name.isEmpty else {
                 throw EtcdError.invalidLockRequest("name is not provided; for all locks ask with prefix")
             }
+            let name = [UInt8](request.name)
+            try context.access.permit(call, .read, request.prefix ? KeyRange(prefix: name) : QueueKey.line(name))
             guard request.startRevision >= 0 else {
                 throw EtcdError.invalidLockRequest("start_revision is \(request.startRevision); expected 0 or more")
             }

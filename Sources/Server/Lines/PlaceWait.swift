@@ -28,6 +28,7 @@ final class PlaceWait: OpenEndedCall {
     private let call: ServerCall
     private let loop: ServerLoop
     private let origin: AcquireView.Origin
+    private let caller: Caller?
     private let began = LeaseKeeper.now()
     private var place: EnteredPlace?
     private var isWaiting = false
@@ -40,10 +41,11 @@ final class PlaceWait: OpenEndedCall {
     /// Called once; nil afterwards.
     private var completion: ((Outcome) -> Void)?
 
-    /// The wait ends with `call`, whatever ends that.
-    init(call: ServerCall, origin: AcquireView.Origin, context: ServerContext) {
+    /// The wait ends with `call`, whatever ends that. Nobody is the caller while authentication is off.
+    init(call: ServerCall, origin: AcquireView.Origin, for caller: Caller?, context: ServerContext) {
         self.call = call
         self.origin = origin
+        self.caller = caller
         self.context = context
         loop = .here
     }
@@ -63,6 +65,7 @@ final class PlaceWait: OpenEndedCall {
     ) {
         self.completion = completion
         do throws(EtcdError) {
+            try caller?.permit(acquire: payload, context.leaseTable)
             try context.quota.admit(RequestCheck.placeQuotaCost(payload.count), context)
             guard payload.count <= context.limits.maxRequestBytes else { throw .requestTooLarge }
         } catch {
@@ -70,7 +73,7 @@ final class PlaceWait: OpenEndedCall {
         }
         loop.track(self)
         call.onCancel = { _ in self.abandon() }
-        context.propose(.lockAcquire, payload) { result in
+        context.propose(.lockAcquire, payload, for: caller?.author) { result in
             switch result {
             case .entered(let place): self.entered(place, patience, onEntered)
             case .failure(let error): self.finish(.failed(error))

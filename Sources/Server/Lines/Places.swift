@@ -84,10 +84,11 @@ extension ServerContext {
 
     /// Ends a place; tells how it had ended if it was gone.
     func release(
-        key: [UInt8], token: Revision, _ completion: @escaping (Result<Released, EtcdError>) -> Void
+        key: [UInt8], token: Revision, for author: Author?,
+        _ completion: @escaping (Result<Released, EtcdError>) -> Void
     ) {
         let payload = ReleaseView.encoded(key: key, token: token, at: Self.wallClock())
-        propose(.lockRelease, payload) { result in
+        propose(.lockRelease, payload, for: author) { result in
             switch result {
             case .response(let bytes):
                 guard !BerthResponse.saysReleased(bytes) else { return completion(.success(.now(bytes))) }

@@ -1,3 +1,5 @@
+import Measures
+
 /// One metric as `/metrics` shows it: a name, what it means, and how its values are read at the moment of asking.
 ///
 /// A table of these is all there is to know about an endpoint's metrics, so another table, such as one with etcd's names,
@@ -6,7 +8,7 @@ struct MetricFamily: Sendable {
     let name: String
     let help: String
     let kind: MetricKind
-    let samples: @Sendable (ServerContext) -> [MetricSample]
+    let samples: @Sendable (Scrape) -> [MetricSample]
 }
 
 /// The types that Berth's metrics have.
@@ -23,13 +25,36 @@ package enum MetricKind: String, Sendable {
 package struct MetricSample: Sendable {
     /// What follows the metric's name, as in `_bucket`.
     var suffix = ""
-    var labels: [(name: String, value: String)] = []
+    /// In braces, as it stands in the text; empty for none.
+    var labelText = ""
     var value: Double
 
     package init(_ value: Double, suffix: String = "", labels: [(name: String, value: String)] = []) {
+        self.init(value, suffix: suffix, labelText: MetricText.labels(labels))
+    }
+
+    /// With labels that were written before, for metrics of many lines.
+    init(_ value: Double, suffix: String = "", labelText: String) {
         self.value = value
         self.suffix = suffix
-        self.labels = labels
+        self.labelText = labelText
+    }
+
+    /// The lines of a histogram: buckets as Prometheus has them, each with all that are smaller too.
+    static func histogram(
+        _ reading: HistogramReading, labels: [(name: String, value: String)] = []
+    ) -> [MetricSample] {
+        var below = 0
+        var samples: [MetricSample] = []
+        for (position, count) in reading.counts.enumerated() {
+            below += count
+            let bound = position < reading.bounds.count ? MetricText.number(reading.bounds[position]) : "+Inf"
+            samples.append(
+                MetricSample(Double(below), suffix: "_bucket", labels: labels + [("le", bound)]))
+        }
+        samples.append(MetricSample(reading.sum, suffix: "_sum", labels: labels))
+        samples.append(MetricSample(Double(below), suffix: "_count", labels: labels))
+        return samples
     }
 }
 
@@ -39,11 +64,23 @@ package enum MetricText {
 
     /// The metrics of a table, in its order.
     static func render(_ families: [MetricFamily], _ context: ServerContext) -> String {
+        let scrape = Scrape(context)
         var text = ""
+        // As large as it usually is, so that it does not grow in steps.
+        text.reserveCapacity(256 << 10)
         for family in families {
-            append(family.name, family.kind, help: family.help, family.samples(context), to: &text)
+            let samples = family.samples(scrape)
+            // A metric without a line has no heading either.
+            guard !samples.isEmpty else { continue }
+            append(family.name, family.kind, help: family.help, samples, to: &text)
         }
         return text
+    }
+
+    /// Labels as they stand in the text; empty for none.
+    static func labels(_ labels: [(name: String, value: String)]) -> String {
+        guard !labels.isEmpty else { return "" }
+        return "{" + labels.map { "\($0.name)=\"\(escaped($0.value, quote: true))\"" }.joined(separator: ",") + "}"
     }
 
     /// One metric: its heading, then its lines.
@@ -53,13 +90,12 @@ package enum MetricText {
         text += "# HELP \(name) \(escaped(help, quote: false))\n"
         text += "# TYPE \(name) \(kind.rawValue)\n"
         for sample in samples {
-            text += name + sample.suffix
-            if !sample.labels.isEmpty {
-                text += "{"
-                text += sample.labels.map { "\($0.name)=\"\(escaped($0.value, quote: true))\"" }.joined(separator: ",")
-                text += "}"
-            }
-            text += " \(number(sample.value))\n"
+            text += name
+            text += sample.suffix
+            text += sample.labelText
+            text += " "
+            text += number(sample.value)
+            text += "\n"
         }
     }
 

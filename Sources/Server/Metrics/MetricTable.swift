@@ -1,3 +1,4 @@
+import Measures
 import ReplicatedLog
 import StateMachine
 import Store
@@ -5,25 +6,50 @@ import Vocabulary
 
 /// Berth's own metrics, by name. docs/operations.md tells what to do about them.
 enum MetricTable {
-    static let berth: [MetricFamily] = flushes + proposals + compactions + storage + log
+    static let berth: [MetricFamily] = flushes + proposals + compactions + storage + log + berthParts
 
-    private static func one(
-        _ name: String, _ kind: MetricKind, _ help: String, _ read: @escaping @Sendable (ServerContext) -> Double
+    /// Everything `/metrics` shows: etcd's names, then Berth's own.
+    static let all: [MetricFamily] = etcd + berth
+
+    static func one(
+        _ name: String, _ kind: MetricKind, _ help: String, _ read: @escaping @Sendable (Scrape) -> Double
     ) -> MetricFamily {
         MetricFamily(name: name, help: help, kind: kind) { [MetricSample(read($0))] }
     }
 
-    private static func histogram(
-        _ name: String, _ help: String, _ read: @escaping @Sendable (ServerMetrics) -> DurationHistogram
+    /// Of a number that only grows.
+    static func count(
+        _ name: String, _ help: String, _ read: @escaping @Sendable (Scrape) -> Int
     ) -> MetricFamily {
-        MetricFamily(name: name, help: help, kind: .histogram) { read($0.metrics).samples }
+        one(name, .counter, help) { Double(read($0)) }
+    }
+
+    /// A 1 whose label tells something.
+    static func labelled(
+        _ name: String, _ help: String, _ label: String, _ read: @escaping @Sendable (Scrape) -> String
+    ) -> MetricFamily {
+        MetricFamily(name: name, help: help, kind: .gauge) { [MetricSample(1, labels: [(label, read($0))])] }
+    }
+
+    static func histogram(
+        of name: String, _ help: String, _ read: @escaping @Sendable (Scrape) -> Histogram
+    ) -> MetricFamily {
+        MetricFamily(name: name, help: help, kind: .histogram) { MetricSample.histogram(read($0).reading) }
+    }
+
+    static func histogram(
+        _ name: String, _ help: String, _ read: @escaping @Sendable (ServerMetrics) -> Histogram
+    ) -> MetricFamily {
+        MetricFamily(name: name, help: help, kind: .histogram) {
+            MetricSample.histogram(read($0.metrics).reading)
+        }
     }
 
     private static let flushes: [MetricFamily] = [
         histogram("berth_flush_duration_seconds", "Time that successful flushes took.") { $0.flushes },
-        one("berth_flushes_total", .counter, "Flushes that succeeded.") { $0.metrics.flushes.count },
+        one("berth_flushes_total", .counter, "Flushes that succeeded.") { Double($0.metrics.flushes.count) },
         one("berth_flush_failures_total", .counter, "Flushes that failed; each was tried again.") {
-            $0.metrics.flushFailures.value
+            Double($0.metrics.flushFailures.value)
         },
         one("berth_flush_failing", .gauge, "1 while the last attempt at a flush failed.") {
             $0.metrics.moments.flushFailure == nil ? 0 : 1
@@ -35,10 +61,10 @@ enum MetricTable {
             $0.metrics.moments.lastFlushFailure
         },
         one("berth_flush_revisions_total", .counter, "Changes that flushes made durable in the store.") {
-            $0.metrics.flushedRevisions.value
+            Double($0.metrics.flushedRevisions.value)
         },
         one("berth_flush_bytes_total", .counter, "Bytes of keys and values that flushes made durable in the store.") {
-            $0.metrics.flushedBytes.value
+            Double($0.metrics.flushedBytes.value)
         },
     ]
 
@@ -62,10 +88,10 @@ enum MetricTable {
             $0.compactions
         },
         one("berth_compaction_removed_revisions_total", .counter, "Changes removed by compactions.") {
-            $0.metrics.removedRevisions.value
+            Double($0.metrics.removedRevisions.value)
         },
         one("berth_compaction_failures_total", .counter, "Steps of compactions that failed; each was tried again.") {
-            $0.metrics.compactionFailures.value
+            Double($0.metrics.compactionFailures.value)
         },
         one("berth_compaction_failing", .gauge, "1 while the last step of a compaction failed.") {
             $0.metrics.moments.isCompactionFailing ? 1 : 0
@@ -81,7 +107,7 @@ enum MetricTable {
         one(
             "berth_auto_compaction_failures_total", .counter,
             "Automatic compactions that were not taken; each is asked for again."
-        ) { $0.metrics.autoCompactionFailures.value },
+        ) { Double($0.metrics.autoCompactionFailures.value) },
         histogram(
             "berth_defragmentation_duration_seconds", "Time that defragmentations took, other work between included."
         ) {
@@ -90,7 +116,7 @@ enum MetricTable {
         one(
             "berth_defragmentation_released_bytes_total", .counter,
             "Disk space that defragmentations gave back to the file system."
-        ) { $0.metrics.defragmentedBytes.value },
+        ) { Double($0.metrics.defragmentedBytes.value) },
     ]
 
     private static let storage: [MetricFamily] = [
@@ -136,7 +162,7 @@ enum MetricTable {
             $0.log.status.isWritable ? 0 : 1
         },
         one("berth_log_suspensions_total", .counter, "Times that the log's disk failed.") {
-            $0.metrics.logSuspensions.value
+            Double($0.metrics.logSuspensions.value)
         },
         one("berth_store_durable_index", .gauge, "The last log entry whose effects the store has on disk.") {
             Double($0.store.durableIndex.value)

@@ -22,8 +22,15 @@ struct ElectionService: Sendable {
 
     private func campaign(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3electionpb_CampaignRequest.self, request, call) else { return }
+        let caller: Caller?
+        do throws(EtcdError) {
+            caller = try context.access.caller(of: call)
+            try caller?.permit(.read, QueueKey.line([UInt8](decoded.name)))
+        } catch {
+            return call.fail(error.asUnknown)
+        }
         context.withSessionLease(decoded.lease, call) { lease in
-            let wait = PlaceWait(call: call, origin: .etcd, context: context)
+            let wait = PlaceWait(call: call, origin: .etcd, for: caller, context: context)
             let request = AcquireView.encoded(
                 name: [UInt8](decoded.name), timeToLive: 0, lease: LeaseID(lease), waitMilliseconds: nil, owner: [],
                 at: ServerContext.wallClock(), origin: .etcd, value: [UInt8](decoded.value))
@@ -32,7 +39,7 @@ struct ElectionService: Sendable {
                 // In line already with another value: the new one is proclaimed, before waiting on.
                 guard let earlier = place.earlierValue, earlier != [UInt8](decoded.value) else { return }
                 campaign.isProclaimed = false
-                update(campaign.leaderKey(place), value: [UInt8](decoded.value)) { result in
+                update(campaign.leaderKey(place), value: [UInt8](decoded.value), for: caller?.author) { result in
                     campaign.isProclaimed = true
                     switch result {
                     case .success: if let elected = campaign.elected { answer(campaign, elected) }
@@ -91,7 +98,11 @@ struct ElectionService: Sendable {
     private func proclaim(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3electionpb_ProclaimRequest.self, request, call) else { return }
         guard decoded.hasLeader else { return call.fail(EtcdError.electionLeaderMissing) }
-        update(decoded.leader, value: [UInt8](decoded.value)) { result in
+        let caller: Caller?
+        do throws(EtcdError) { caller = try context.access.caller(of: call) } catch {
+            return call.fail(error.asUnknown)
+        }
+        update(decoded.leader, value: [UInt8](decoded.value), for: caller?.author) { result in
             switch result {
             case .success(let header):
                 var response = V3electionpb_ProclaimResponse()
@@ -104,14 +115,14 @@ struct ElectionService: Sendable {
 
     /// Puts a new value if the key is still the one that was entered.
     private func update(
-        _ leader: V3electionpb_LeaderKey, value: [UInt8],
+        _ leader: V3electionpb_LeaderKey, value: [UInt8], for author: Author?,
         _ completion: @escaping (Result<Etcdserverpb_ResponseHeader, EtcdError>) -> Void
     ) {
         var put = Etcdserverpb_PutRequest()
         put.key = leader.key
         put.value = Data(value)
         put.lease = leader.lease
-        fenced(by: leader, .with { $0.requestPut = put }) { result in
+        fenced(by: leader, .with { $0.requestPut = put }, for: author) { result in
             completion(
                 result.flatMap { response in
                     response.succeeded ? .success(response.header) : .failure(.electionNotLeader)
@@ -124,7 +135,11 @@ struct ElectionService: Sendable {
         guard decoded.hasLeader else { return call.fail(EtcdError.electionLeaderMissing) }
         var delete = Etcdserverpb_DeleteRangeRequest()
         delete.key = decoded.leader.key
-        fenced(by: decoded.leader, .with { $0.requestDeleteRange = delete }) { result in
+        let caller: Caller?
+        do throws(EtcdError) { caller = try context.access.caller(of: call) } catch {
+            return call.fail(error.asUnknown)
+        }
+        fenced(by: decoded.leader, .with { $0.requestDeleteRange = delete }, for: caller?.author) { result in
             switch result {
             case .success(let txn):
                 var response = V3electionpb_ResignResponse()
@@ -136,11 +151,11 @@ struct ElectionService: Sendable {
     }
 
     private func fenced(
-        by leader: V3electionpb_LeaderKey, _ operation: Etcdserverpb_RequestOp,
+        by leader: V3electionpb_LeaderKey, _ operation: Etcdserverpb_RequestOp, for author: Author?,
         _ completion: @escaping (Result<Etcdserverpb_TxnResponse, EtcdError>) -> Void
     ) {
         context.proposeFenced(
-            key: [UInt8](leader.key), createRevision: Revision(leader.rev), operation, completion)
+            key: [UInt8](leader.key), createRevision: Revision(leader.rev), operation, for: author, completion)
     }
 
     // MARK: - As an onlooker
@@ -148,6 +163,11 @@ struct ElectionService: Sendable {
     private func leader(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3electionpb_LeaderRequest.self, request, call) else { return }
         let name = [UInt8](decoded.name)
+        do throws(EtcdError) {
+            try context.access.permit(call, .read, QueueKey.line(name))
+        } catch {
+            return call.fail(error.asUnknown)
+        }
         context.ask {
             $0.report(line: name, limit: 1)
         } _: { result in
@@ -164,7 +184,13 @@ struct ElectionService: Sendable {
     /// The leader there is, then every new value of it, then the next leader; nothing is said while nobody leads.
     private func observe(_ call: ServerCall) {
         LeadershipStream(call: call, context: context) { message in
-            ([UInt8](try V3electionpb_LeaderRequest(serializedBytes: message).name), .zero)
+            let name = [UInt8](try V3electionpb_LeaderRequest(serializedBytes: message).name)
+            do throws(EtcdError) {
+                try context.access.permit(call, .read, QueueKey.line(name))
+            } catch {
+                throw error.asUnknown
+            }
+            return (name, .zero)
         } answer: { (leader, revision) throws(EtcdError) in
             guard let leader else { return nil }
             let response = try response(leader, since: revision)

@@ -6,7 +6,7 @@ import Vocabulary
 extension ServerContext {
     /// Runs one operation if a key still has the create revision it was entered with: etcd's fencing idiom.
     func proposeFenced(
-        key: [UInt8], createRevision: Revision, _ operation: Etcdserverpb_RequestOp,
+        key: [UInt8], createRevision: Revision, _ operation: Etcdserverpb_RequestOp, for author: Author?,
         _ completion: @escaping (Result<Etcdserverpb_TxnResponse, EtcdError>) -> Void
     ) {
         var unchanged = Etcdserverpb_Compare()
@@ -17,6 +17,6 @@ extension ServerContext {
         var txn = Etcdserverpb_TxnRequest()
         txn.compare = [unchanged]
         txn.success = [operation]
-        propose(.txn, txn, expecting: Etcdserverpb_TxnResponse.self, completion)
+        propose(.txn, txn, expecting: Etcdserverpb_TxnResponse.self, for: author, completion)
     }
 }

@@ -16,8 +16,15 @@ struct LockService: Sendable {
 
     private func lock(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3lockpb_LockRequest.self, request, call) else { return }
+        let caller: Caller?
+        do throws(EtcdError) {
+            caller = try context.access.caller(of: call)
+            try caller?.permit(.read, QueueKey.line([UInt8](decoded.name)))
+        } catch {
+            return call.fail(error.asUnknown)
+        }
         context.withSessionLease(decoded.lease, call) { lease in
-            let wait = PlaceWait(call: call, origin: .etcd, context: context)
+            let wait = PlaceWait(call: call, origin: .etcd, for: caller, context: context)
             let request = AcquireView.encoded(
                 name: [UInt8](decoded.name), timeToLive: 0, lease: LeaseID(lease), waitMilliseconds: nil, owner: [],
                 at: ServerContext.wallClock(), origin: .etcd, value: [])
@@ -49,7 +56,16 @@ struct LockService: Sendable {
         guard !decoded.key.isEmpty else { return call.fail(EtcdError.emptyKey.asUnknown) }
         var delete = Etcdserverpb_DeleteRangeRequest()
         delete.key = decoded.key
-        context.propose(.deleteRange, delete, expecting: Etcdserverpb_DeleteRangeResponse.self) { result in
+        let caller: Caller?
+        do throws(EtcdError) {
+            caller = try context.access.caller(of: call)
+            try caller?.permit(.write, KeyRange(key: [UInt8](decoded.key), end: []))
+        } catch {
+            return call.fail(error.asUnknown)
+        }
+        context.propose(
+            .deleteRange, delete, expecting: Etcdserverpb_DeleteRangeResponse.self, for: caller?.author
+        ) { result in
             switch result {
             case .success(let deleted):
                 var response = V3lockpb_UnlockResponse()
@@ -72,7 +88,7 @@ extension ServerContext {
         var grant = Etcdserverpb_LeaseGrantRequest()
         grant.id = freshLeaseID().value
         grant.ttl = Self.sessionTTL
-        propose(.leaseGrant, grant, expecting: Etcdserverpb_LeaseGrantResponse.self) { result in
+        propose(.leaseGrant, grant, expecting: Etcdserverpb_LeaseGrantResponse.self, for: nil) { result in
             guard call.isActive else { return }
             switch result {
             case .success(let response): body(response.id)

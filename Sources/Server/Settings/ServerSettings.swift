@@ -43,6 +43,8 @@ public struct ServerSettings: Sendable {
     /// How long a client may take next to nothing of a copy of the store before it loses it.
     package var snapshotStall: Duration = .seconds(60)
 
+    /// The version of etcd that a member says it is.
+    public static var etcdVersion: String { MaintenanceService.etcdVersion }
     /// etcd's default quota, 2 GiB.
     public static let defaultQuotaBackendBytes: Int64 = 2 << 30
     /// etcd's default request size, 1.5 MiB.
@@ -51,6 +53,8 @@ public struct ServerSettings: Sendable {
     public static let defaultMaxTxnOps = 128
     /// 32,768 entries.
     public static let defaultSnapshotCount = 32_768
+    /// Watches are not told of progress more often than this.
+    static let minWatchProgressInterval: Duration = .milliseconds(100)
     /// What a gRPC message may hold beyond the request size, as in etcd.
     static let messageOverhead = 512 << 10
 

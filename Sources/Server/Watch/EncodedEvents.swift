@@ -11,6 +11,8 @@ package struct EncodedEvents {
     package init() {}
 
     var isEmpty: Bool { starts.isEmpty }
+    /// How many events there are.
+    var count: Int { starts.count }
     var bytes: [UInt8] { writer.bytes }
 
     /// Appends one `mvccpb.Event`.

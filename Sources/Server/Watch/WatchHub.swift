@@ -21,13 +21,21 @@ final class WatchHub {
     private let store: Store
     private let interest: LoopInterest
 
-    private var index = WatchIndex()
+    /// What is counted here, for metrics.
+    let tallies = WatchTallies()
+    private var index = WatchIndex() {
+        didSet { show() }
+    }
     /// Watches to replay, each at most once.
     private var behind = Deque<Watcher>()
     private var isReplayScheduled = false
-    private var watcherCount = 0
+    private var watcherCount = 0 {
+        didSet { show() }
+    }
     /// Open streams, for progress ticks.
-    private var streams: [ObjectIdentifier: WatchStream] = [:]
+    private var streams: [ObjectIdentifier: WatchStream] = [:] {
+        didSet { tallies.set(.streams, streams.count) }
+    }
 
     /// Every event up to here has been given to the live watches. Means something while there are watches.
     private(set) var delivered = Revision.zero
@@ -67,6 +75,11 @@ final class WatchHub {
         if watcher.isLive { index.remove(watcher) }
         watcherCount -= 1
         if watcherCount == 0 { interest.clear(number) }
+    }
+
+    private func show() {
+        tallies.set(.watches, watcherCount)
+        tallies.set(.behind, watcherCount - index.count)
     }
 
     /// Queues a watch for replay, unless it has ended, is live or is queued already.
@@ -158,6 +171,7 @@ final class WatchHub {
                 }
             case .stream(let stream):
                 guard stream.hasRoom else {
+                    tallies.add(.stalls)
                     stalled.append(watcher)
                     continue
                 }

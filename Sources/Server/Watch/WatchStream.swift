@@ -43,6 +43,8 @@ package final class WatchStream: OpenEndedCall {
 
     var hasRoom: Bool { isOpen && call.hasRoom }
 
+    var endsWithoutLeader: Bool { call.requiresLeader }
+
     /// Ends the stream from this side.
     func end(_ status: GRPCStatus) {
         guard isOpen else { return }
@@ -67,6 +69,7 @@ package final class WatchStream: OpenEndedCall {
     // MARK: - What the hub asks
 
     func send(_ events: EncodedEvents, of watcher: Watcher, headerRevision: Revision) {
+        hub.tallies.add(.events, events.count)
         let header = settings.header(headerRevision)
         guard watcher.wantsFragments, events.bytes.count >= settings.fragmentBytes else {
             return respond(WatchResponse.encoded(header: header, watchID: watcher.id, events: events.bytes))
@@ -137,10 +140,16 @@ package final class WatchStream: OpenEndedCall {
     }
 
     private func create(_ request: Etcdserverpb_WatchCreateRequest) {
+        guard request.startRevision >= 0 else { return refuse(EtcdError.compacted.message) }
+        do throws(EtcdError) {
+            let key = request.key.isEmpty ? [0] : [UInt8](request.key)
+            try settings.authorize(call, KeyRange(key: key, end: [UInt8](request.rangeEnd)))
+        } catch {
+            return refuse(error.asWatchRefusal)
+        }
         guard let range = KeyRange(watching: [UInt8](request.key), end: [UInt8](request.rangeEnd)) else {
             return refuse("mvcc: watcher range is empty")
         }
-        guard request.startRevision >= 0 else { return refuse(EtcdError.compacted.message) }
         guard watchers.count < Self.maximumWatches else {
             return refuse("etcdserver: too many watches on one stream (limit \(Self.maximumWatches))")
         }
@@ -190,15 +199,25 @@ package final class WatchStream: OpenEndedCall {
     }
 }
 
+extension EtcdError {
+    /// Why a watch was refused, as Go prints a status. Clients look for these texts.
+    fileprivate var asWatchRefusal: String {
+        let code: String
+        switch self {
+        case .invalidAuthToken: code = "Unauthenticated"
+        case .authRevisionOld, .userEmpty: code = "InvalidArgument"
+        default: return "rpc error: code = PermissionDenied desc = \(EtcdError.permissionDenied.message)"
+        }
+        return "rpc error: code = \(code) desc = \(message)"
+    }
+}
+
 /// What all watch streams share.
 struct WatchSettings: Sendable {
     /// A response of this size or more is split when the watch asked for fragments.
     let fragmentBytes: Int
     /// The header of an answer given at a revision.
     let header: @Sendable (Revision) -> ResponseHeader
-
-    /// How often a quiet watch that asked for it is told how far it is; etcd's default.
-    static let progressInterval = TimeAmount.minutes(10)
-    /// At most this much is added, so that the watches of many servers do not tick together.
-    static let progressJitter = TimeAmount.minutes(1)
+    /// Refuses a watch that the call may not have.
+    let authorize: @Sendable (ServerCall, KeyRange) throws(EtcdError) -> Void
 }

@@ -29,6 +29,7 @@ struct LineTable {
     private var byLease: [LeaseID: PlaceCount] = [:]
     /// Lines that lost a place since turns were granted, in the order in which they did.
     private var touched: [LockLine] = []
+    private var census = LineCensus()
     var guards = GuardIndex()
 
     subscript(name: [UInt8]) -> LockLine? { lines[name] }
@@ -46,7 +47,9 @@ struct LineTable {
     mutating func enter(_ place: LockPlace, _ line: LockLine) -> Bool {
         if place.terms.isProtected { guards.protect(place, of: line) }
         byLease[place.lease, default: PlaceCount()].add(place)
+        census.grew(to: line.count + 1)
         let holds = line.enter(place)
+        if holds { census.holders += 1 }
         if holds { guards.add(place.terms.guards, of: line) }
         return holds
     }
@@ -58,6 +61,8 @@ struct LineTable {
         byLease[place.lease]?.remove(place)
         if byLease[place.lease]?.places == 0 { byLease[place.lease] = nil }
         let ahead = line.remove(place)
+        census.shrank(from: line.count + 1)
+        if place.holds { census.holders -= 1 }
         if line.count == 0 {
             lines[line.name] = nil
             ordered.remove(KeyRange(key: line.name, end: []))
@@ -74,12 +79,21 @@ struct LineTable {
         var granted: [(place: LockPlace, line: LockLine)] = []
         for line in touched {
             for place in line.grantTurns() {
+                census.holders += 1
                 guards.add(place.terms.guards, of: line)
                 granted.append((place, line))
             }
         }
         touched = []
         return granted
+    }
+
+    /// Tells how many stand in how many lines.
+    func show(in counts: StateMachineCounts) {
+        counts.set(.lines, census.lines)
+        counts.set(.longestLine, census.longest)
+        counts.set(.placesHolding, census.holders)
+        counts.set(.placesWaiting, census.places - census.holders)
     }
 
     /// What hangs on a lease, in whatever lines.

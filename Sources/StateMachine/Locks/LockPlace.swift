@@ -40,6 +40,9 @@ package final class LockPlace {
     package internal(set) var acquiredAt: Int64 = 0
     /// How often it was asked for again.
     package internal(set) var claim: Int64 = 0
+    /// When it came and when it began to hold, for metrics alone, as `StateMachine.measuredAt` counts; zero when unknown.
+    var enteredAt = 0
+    var heldSince = 0
     /// It is among the holders.
     package internal(set) var holds = false
 

@@ -1,4 +1,5 @@
 import EtcdAPI
+import Measures
 public import Store
 public import Vocabulary
 
@@ -15,7 +16,9 @@ extension StateMachine {
         let place = LockPlace(
             key: Array(key), token: token, lease: lease, terms: terms ?? PlaceTerms(), entered: entered)
         let ahead = line.count
+        place.enteredAt = measuredAt
         let holds = lines.enter(place, line)
+        lines.show(in: counts)
         record(.queued, place, of: line, at: entered.revision, ahead: ahead, held: false)
         if holds {
             // Of a place that etcd's API made nothing is stored, so nothing may be remembered.
@@ -35,6 +38,7 @@ extension StateMachine {
         else { return }
         let held = place.holds
         let ahead = lines.remove(place, line)
+        lines.show(in: counts)
         record(cause.end(held: held), place, of: line, at: revision, ahead: ahead, held: held)
         if place.terms.isProtected {
             try writer.setRecord(.places, key: place.token.recordKey, value: nil)
@@ -49,6 +53,7 @@ extension StateMachine {
             next.acquiredAt = cause.at
             try store(next)
         }
+        lines.show(in: counts)
     }
 
     /// A key that hangs on its lease got another value.
@@ -69,8 +74,26 @@ extension StateMachine {
     private func record(
         _ kind: LineEventKind, _ place: LockPlace, of line: LockLine, at revision: Revision, ahead: Int, held: Bool
     ) {
+        measure(kind, place, held: held)
         lineEvents.append(
             LineEvent(kind, place, of: line, at: revision, ahead: ahead, held: held, cause))
+    }
+
+    /// Takes the time of a place that begins to hold, or ends.
+    private func measure(_ kind: LineEventKind, _ place: LockPlace, held: Bool) {
+        switch kind {
+        case .queued, .proclaimed, .moved: return
+        case .acquired:
+            place.heldSince = measuredAt
+            guard measuredAt > 0, place.enteredAt > 0 else { return }
+            return counts.lockWaits.observe(measuredAt - place.enteredAt)
+        case .released: counts.add(.placesReleased)
+        case .expired: counts.add(.placesExpired)
+        case .gaveUp: counts.add(.placesGivenUp)
+        case .broken: counts.add(.placesBroken)
+        }
+        guard held, measuredAt > 0, place.heldSince > 0 else { return }
+        counts.lockHolds.observe(measuredAt - place.heldSince)
     }
 
     /// Stores the events of the entry just applied; all are of one revision.

@@ -86,6 +86,7 @@ extension StateMachine {
                 // A lock's key shows its owner's label, an election's carries the proposal.
                 let value = request.origin == .lock ? request.owner : request.value
                 try write(key, value, request.lease, previous: nil, changes: &changes, terms: terms)
+                counts.add(.puts)
             }
         }
         result.revision = changes.revision
@@ -156,9 +157,7 @@ extension StateMachine {
     /// Takes a place away from whoever has it.
     func applyBreak(_ request: BreakView, _ term: RaftTerm) throws(RequestFailure) -> [UInt8] {
         try refuse { () throws(EtcdError) in try alarms.refuseWrite(thatGrows: false) }
-        guard let line = lines[Array(request.name)],
-            let place = request.token == .zero ? line.first : line.place(token: request.token)
-        else { throw .refused(.noSuchPlace) }
+        guard let place = place(of: request) else { throw .refused(.noSuchPlace) }
         cause = LineCause(kind: .broken(by: Array(request.by), reason: Array(request.reason)), at: request.at)
         let broken = PlaceRecord(place).encoded()
         var changes = Changes(base: writer.currentRevision)
@@ -188,6 +187,7 @@ extension StateMachine {
         if place.terms.ownsLease, lines.places(of: place.lease).places == 1 {
             return try endLease(place.lease, &changes)
         }
+        counts.add(.deletes)
         try delete(place.key, record, changes: &changes)
         try detach(place.key, from: place.lease, at: changes.revision)
     }
@@ -225,8 +225,6 @@ extension PlaceTerms {
         queuedAt = request.at
         self.ownsLease = ownsLease
         isProtected = true
-        guard request.origin == .lock, !request.isUnguarded else { return }
-        guards = request.guards.map { KeyRange(key: Array($0.key), end: Array($0.rangeEnd)) }
-        if guards.isEmpty { guards = [KeyRange(key: Array(request.name), end: [])] }
+        guards = request.guardedRanges
     }
 }

@@ -144,6 +144,19 @@ final class BaseBuilder {
         }
     }
 
+    /// A walk over the keys written so far. It must end before the next step.
+    func scanKeys() throws(StoreError) -> LayerScan {
+        try LayerScan(base, base.databases.keys, layer: 2, transaction: try step(0))
+    }
+
+    /// Commits what is not committed yet.
+    func commitAll() throws(SnapshotError) {
+        try storing { () throws(StoreError) in try commit() }
+    }
+
+    /// A walk over all that was committed.
+    func walkBase() throws(StoreError) -> BaseWalk { try BaseWalk(base, takenAtMilliseconds: 0) }
+
     /// Makes everything durable.
     func sync() throws(SnapshotError) {
         try storing { () throws(StoreError) in try check(mdb_env_sync(base.pointer, 1), "mdb_env_sync") }

@@ -5,7 +5,7 @@ import Vocabulary
 /// store's hash and counts on the way.
 ///
 /// Holds LMDB's pages as they were until it is closed. Used by one thread at a time, not always the same.
-final class BaseWalk {
+final class BaseWalk: CopyWalk {
     private enum Phase {
         case preamble
         case revisions
@@ -25,6 +25,11 @@ final class BaseWalk {
     private(set) var done: UInt64 = 0
     /// Grows with the walk; complete when that has ended.
     private(set) var trailer = SnapshotTrailer()
+    /// etcd's HashKV at the newest revision; complete when the walk has ended.
+    var hashKV: UInt32 { history.value }
+
+    /// Told of every change on the way, with its stored bytes.
+    var onChange: ((Revision, UInt32, UnsafeRawBufferPointer) -> Void)?
 
     private let base: Environment
     private let reader: LayerReader
@@ -32,7 +37,7 @@ final class BaseWalk {
     private var encoder = SnapshotEncoder()
     private var history: HistoryChecksum
     private var tables = RecordsChecksum()
-    private var revisions: Cursor?
+    private var revisions: HistoryCursor?
     private var scan: LayerScan?
 
     init(_ base: Environment, takenAtMilliseconds: Int64) throws(StoreError) {
@@ -41,16 +46,8 @@ final class BaseWalk {
         do throws(StoreError) {
             try reader.begin()
             let meta = MetaTable(transaction: try reader.open(), database: base.databases.meta)
-            let current = try meta.revision(.currentRevision)
-            let compacted = try meta.revision(.compactedRevision)
-            header = SnapshotHeader(
-                layout: UInt32(Layout.formatVersion),
-                identity: MemberIdentity(
-                    clusterID: try meta.required(.clusterID), memberID: try meta.required(.memberID)),
-                appliedIndex: RaftIndex(try meta.required(.appliedIndex)),
-                appliedTerm: RaftTerm(try meta.required(.appliedTerm)), currentRevision: current,
-                compactedRevision: compacted, compaction: try meta.compactionProgress(),
-                takenAtMilliseconds: takenAtMilliseconds)
+            header = try SnapshotHeader(meta, takenAtMilliseconds: takenAtMilliseconds)
+            let (current, compacted) = (header.currentRevision, header.compactedRevision)
             history = HistoryChecksum(
                 revision: current, compacted: compacted,
                 hasLiveKeys: compacted > .zero ? try Self.hasLiveKeys(base, reader, at: current) : false)
@@ -75,6 +72,10 @@ final class BaseWalk {
         reader.close()
     }
 
+    func nextPiece() throws(StoreError) -> SnapshotCopy.Piece? {
+        try next().map { SnapshotCopy.Piece(bytes: $0, done: done, total: total) }
+    }
+
     /// The next bytes of the file, none when there is nothing to tell yet; nil at the end.
     func next() throws(StoreError) -> [UInt8]? {
         switch phase {
@@ -96,41 +97,24 @@ final class BaseWalk {
     }
 
     private func nextRevisions() throws(StoreError) -> [UInt8] {
-        let isFirst = revisions == nil
-        let cursor: Cursor
+        let cursor: HistoryCursor
         if let open = revisions {
             cursor = open
         } else {
-            cursor = try Cursor(try reader.open(), base.databases.revisions)
+            cursor = try HistoryCursor(base, try reader.open())
             revisions = cursor
         }
-        var key = MDB_val()
-        var value = MDB_val()
-        var code = try step(cursor, &key, &value, isFirst ? MDB_FIRST : MDB_NEXT)
-        guard code != MDB_NOTFOUND else { return endRevisions() }
+        guard let first = try cursor.next() else { return endRevisions() }
         encoder.begin(.revisions)
-        while code == 0 {
-            try add(key, value)
-            if encoder.isFull { return encoder.take() }
-            code = try step(cursor, &key, &value, MDB_NEXT)
-        }
-        guard code == MDB_NOTFOUND else { throw .from(code, "mdb_cursor_get (snapshot)") }
-        _ = endRevisions()
-        return encoder.take()
-    }
-
-    /// Moves over the history; a page that was not looked at yet is verified first.
-    private func step(
-        _ cursor: Cursor, _ key: inout MDB_val, _ value: inout MDB_val, _ operation: MDB_cursor_op
-    ) throws(StoreError) -> Int32 {
-        if let pages = base.pages, pages.isChecking {
-            if operation == MDB_FIRST {
-                try pages.cover(mdb_cursor_txn(cursor.pointer), mdb_cursor_dbi(cursor.pointer), .first)
-            } else {
-                try pages.coverNext(cursor.pointer)
+        try add(first.key, first.value, first.change)
+        while !encoder.isFull {
+            guard let (key, value, change) = try cursor.next() else {
+                _ = endRevisions()
+                return encoder.take()
             }
+            try add(key, value, change)
         }
-        return mdb_cursor_get(cursor.pointer, &key, &value, operation)
+        return encoder.take()
     }
 
     private func endRevisions() -> [UInt8] {
@@ -139,17 +123,11 @@ final class BaseWalk {
         return []
     }
 
-    private func add(_ key: MDB_val, _ value: MDB_val) throws(StoreError) {
-        let (main, sub) = try Layout.revision(of: key, place: "base/revisions")
-        guard let kind = value.bytes.first else {
-            throw .corrupt(place: "base/revisions", detail: "revision \(main).\(sub) has no bytes")
-        }
+    private func add(_ key: MDB_val, _ value: MDB_val, _ change: StoredChange) throws(StoreError) {
         encoder.add(key.bytes)
         encoder.add(UInt32(value.mv_size))
         encoder.add(value.bytes)
-        let change = StoredChange(
-            revision: main, sub: sub, isDeletion: kind == Layout.tombstoneKind,
-            keyValue: UnsafeRawBufferPointer(rebasing: value.bytes.dropFirst()))
+        onChange?(change.revision, change.sub, value.bytes)
         try history.add(change) { (key, revision) throws(StoreError) in
             try reader.newest(key, at: revision).flatMap { $0.isTombstone ? nil : $0 }
         }

@@ -26,6 +26,9 @@ final class CopyRegistry: Sendable {
         return try result.get()
     }
 
+    /// Copies under way.
+    var count: Int { state.withLock { $0.copies.count } }
+
     func remove(_ copy: SnapshotCopy) {
         state.withLock { $0.copies[ObjectIdentifier(copy)] = nil }
     }

@@ -1,6 +1,12 @@
 import Synchronization
 public import Vocabulary
 
+/// Makes the pieces of a copy, one after the other. Used by one thread at a time, not always the same.
+public protocol CopyWalk: AnyObject {
+    /// The next piece, without bytes when there is nothing to tell yet; nil at the end. Takes some milliseconds.
+    func nextPiece() throws(StoreError) -> SnapshotCopy.Piece?
+}
+
 /// A copy of base under way: the bytes of a snapshot file, made piece by piece as they are asked for.
 ///
 /// Holds one read transaction on base, so pages that flushes and compaction free meanwhile are not reused before it ends:
@@ -14,10 +20,18 @@ public final class SnapshotCopy: Sendable {
         public var done: UInt64
         /// See `done`.
         public var total: UInt64
+
+        /// Puts a piece together.
+        public init(bytes: [UInt8], done: UInt64, total: UInt64) {
+            self.bytes = bytes
+            self.done = done
+            self.total = total
+        }
     }
 
     private enum Phase {
-        case open(BaseWalk)
+        /// With what lets go of base.
+        case open(any CopyWalk, () -> Void)
         case ended(StoreError)
     }
 
@@ -28,11 +42,13 @@ public final class SnapshotCopy: Sendable {
     private let registry: CopyRegistry
     private let phase: Monitor<Phase>
 
-    fileprivate init(_ walk: BaseWalk, _ registry: CopyRegistry) {
-        appliedIndex = walk.header.appliedIndex
-        revision = walk.header.currentRevision
+    fileprivate init(
+        _ walk: any CopyWalk, _ header: SnapshotHeader, _ registry: CopyRegistry, _ close: @escaping () -> Void
+    ) {
+        appliedIndex = header.appliedIndex
+        revision = header.currentRevision
         self.registry = registry
-        phase = Monitor(.open(walk))
+        phase = Monitor(.open(walk, close))
     }
 
     /// Makes the next piece; nil at the end of the file. Takes some milliseconds, and waits for the disk where pages are
@@ -43,12 +59,11 @@ public final class SnapshotCopy: Sendable {
         let result = phase.withLock { phase -> Result<Piece?, StoreError> in
             switch phase {
             case .ended(let error): return .failure(error)
-            case .open(let walk):
+            case .open(let walk, let close):
                 do throws(StoreError) {
-                    guard let bytes = try walk.next() else { return .success(nil) }
-                    return .success(Piece(bytes: bytes, done: walk.done, total: walk.total))
+                    return .success(try walk.nextPiece())
                 } catch {
-                    walk.close()
+                    close()
                     phase = .ended(error)
                     return .failure(error)
                 }
@@ -66,8 +81,8 @@ public final class SnapshotCopy: Sendable {
     /// For the registry: `next` throws `error` from now on.
     func end(_ error: StoreError) {
         phase.withLock { phase in
-            guard case .open(let walk) = phase else { return }
-            walk.close()
+            guard case .open(_, let close) = phase else { return }
+            close()
             phase = .ended(error)
         }
     }
@@ -115,7 +130,20 @@ extension Store {
     /// - Parameter takenAtMilliseconds: the time of day, since 1970, for people to read.
     public func beginCopy(takenAtMilliseconds: Int64) throws(StoreError) -> SnapshotCopy {
         try core.copies.begin { () throws(StoreError) in
-            SnapshotCopy(try BaseWalk(core.base, takenAtMilliseconds: takenAtMilliseconds), core.copies)
+            let walk = try BaseWalk(core.base, takenAtMilliseconds: takenAtMilliseconds)
+            return SnapshotCopy(walk, walk.header, core.copies) { walk.close() }
+        }
+    }
+
+    /// Begins a copy of base as it is now, in another format than Berth's own. It must be ended.
+    ///
+    /// - Parameter make: gives the walk that makes the pieces from what it reads.
+    public func beginCopy(
+        takenAtMilliseconds: Int64, _ make: (BaseReader) -> any CopyWalk
+    ) throws(StoreError) -> SnapshotCopy {
+        try core.copies.begin { () throws(StoreError) in
+            let reader = try BaseReader(core.base, takenAtMilliseconds: takenAtMilliseconds)
+            return SnapshotCopy(make(reader), reader.header, core.copies) { reader.close() }
         }
     }
 }

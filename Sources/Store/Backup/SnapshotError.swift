@@ -15,6 +15,8 @@ public enum SnapshotError: Error, Hashable, Sendable {
     case truncated(path: String, size: Int)
     /// Its bytes are not what was written.
     case damaged(path: String, offset: Int, detail: String)
+    /// It is another system's file, and not one that can be used.
+    case refused(path: String, detail: String)
     /// The data folder to be made is one, or holds something else.
     case notEmpty(path: String, entry: String)
     /// A file or folder cannot be made or written.
@@ -32,7 +34,9 @@ extension SnapshotError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .unreadable(let path, let code): "cannot read \(path): \(String(cString: strerror(code)))"
-        case .foreign(let path): "\(path) is no snapshot of Berth; expected a file that berth snapshot save made"
+        case .foreign(let path):
+            "\(path) is no snapshot of Berth or etcd; expected a file that berth snapshot save or etcdctl snapshot save made"
+        case .refused(let path, let detail): "\(path): \(detail)"
         case .unknownVersion(let path, let found, let expected):
             "\(path) has snapshot format \(found), this version of berth knows \(expected): use the version that wrote it"
         case .truncated(let path, let size):

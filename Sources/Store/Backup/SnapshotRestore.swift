@@ -68,7 +68,8 @@ public enum SnapshotRestore {
 }
 
 extension SnapshotHeader {
-    fileprivate func revision(bumpedBy bump: Int64) throws(SnapshotError) -> Revision {
+    /// The newest revision of a store that is restored with a higher one.
+    func revision(bumpedBy bump: Int64) throws(SnapshotError) -> Revision {
         let (sum, overflows) = currentRevision.value.addingReportingOverflow(bump)
         // Half of what there is must be left for the future.
         guard bump >= 0, !overflows, sum <= .max / 2 else {

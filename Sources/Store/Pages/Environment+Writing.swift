@@ -1,4 +1,5 @@
 import CLMDB
+import Measures
 
 // How base is written: the one way for all who do.
 extension Environment {
@@ -30,6 +31,8 @@ extension Environment {
             mdb_txn_abort(transaction)
             return result
         }
+        let began = MonotonicClock.nanoseconds
+        defer { commitTimes.observe(MonotonicClock.nanoseconds - began) }
         try check(mdb_txn_commit(transaction), commit)
         do throws(StoreError) {
             try pages?.catchUp()

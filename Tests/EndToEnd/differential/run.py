@@ -7,22 +7,27 @@ import time
 from google.protobuf import text_format
 
 from harness.api import pb
+from .accounts import NOBODY, Accounts, AuthOperations
+from .failure import Failure, Mismatch
+from .gateway import PATHS as GATEWAY_PATHS
+from .gateway import Form
 from .generator import SENTINEL, Generator
-from .normalise import peer_for, survives_restart
-from .side import HISTORY, STREAMS, Failure
+from .modes import Modes
+from .normalise import loses_writes_when_killed, peer_for, survives_restart
+from .peers import version_of
+from .plain import PlainOperations
+from .services import ServiceOperations
+from .side import HISTORY, STREAMS
 from .watches import ExpectedWatch, History
 
 SYNC_EVERY = 100  # Operations between two comparisons of all watches.
 CATCH_UP = 0.35  # Seconds within which a server has moved a watch that replayed history to the live ones.
 
 
-class Mismatch(Exception):
-    pass
-
-
 def show(value):
     if isinstance(value, tuple):
-        return f"  error {value[0]}: {value[1]}"
+        # An error's code and text, or what an HTTP answer is compared by.
+        return f"  error {value[0]}: {value[1]}" if len(value) == 2 else "\n".join(f"  {part}" for part in value)
     if hasattr(value, "DESCRIPTOR"):
         text = text_format.MessageToString(value, as_utf8=False)
         text = re.sub(r'"([^"\n]{60})[^"\n]{20,}"', lambda match: f'"{match[1]}…" ({len(match[0])} characters)', text)
@@ -30,10 +35,10 @@ def show(value):
     return f"  {value}"
 
 
-class Run:
+class Run(AuthOperations, PlainOperations, ServiceOperations):
     """One sequence. `subject` is what is tested, `peer` is the authority."""
 
-    def __init__(self, subject, peer, seed, operations, restarts=0, attach_picked=0.8, verbose=False):
+    def __init__(self, subject, peer, seed, operations, restarts=0, attach_picked=0.8, verbose=False, modes=Modes()):
         self.sides = [subject, peer]
         self.subject, self.peer = subject, peer
         self.seed = seed
@@ -42,6 +47,9 @@ class Run:
         self.attach_picked_at = int(operations * attach_picked)
         self.verbose = verbose
         self.draw = Generator(seed)
+        self.modes = modes
+        self.without = set()  # Kinds of operations that are left out.
+        self.accounts = Accounts(self.draw.random)
         self.history = History()
         self.number = 0
         self.passed = 0
@@ -56,9 +64,11 @@ class Run:
     def run(self):
         self.connect()
         self.rules = peer_for(min(side.version() for side in self.sides if not side.server.is_berth))
-        kinds, weights = zip(*_KINDS.items())
+        kinds, weights = zip(*self.kinds().items())
         while self.number < self.operations:
             self.number += 1
+            if self.modes.auth and self.number == self.operations // 20:
+                self.do_auth_switch()  # Late enough for some users and roles to be there.
             self.draw.picked_attach = self.number > self.attach_picked_at
             kind = self.draw.random.choices(kinds, weights)[0]
             self.counts[kind] += 1
@@ -72,24 +82,54 @@ class Run:
                 print(f"{self.number} operations, revision {self.draw.revision}", flush=True)
         self.finish()
 
+    def kinds(self):
+        """Kind of operation → weight, in this run's modes."""
+        kinds = dict(_KINDS)
+        if self.modes.auth:
+            kinds |= _AUTH_KINDS
+        if self.modes.gateway:
+            kinds |= _GATEWAY_KINDS
+        return {kind: weight for kind, weight in kinds.items() if kind not in self.without}
+
     def finish(self):
         """The whole state, once more."""
         self.sync()
         self.what = "final state"
+        root = self.root_caller()
         everything = pb.RangeRequest(key=b"\0", range_end=b"\0")
-        self.both("kv.Range", everything)
+        self.both("kv.Range", everything, root)
         for revision in range(max(1, self.draw.compacted), self.draw.revision, 97):
-            self.both("kv.Range", pb.RangeRequest(key=b"\0", range_end=b"\0", revision=revision))
-        leases = self.both("lease.LeaseLeases", pb.LeaseLeasesRequest())
+            self.both("kv.Range", pb.RangeRequest(key=b"\0", range_end=b"\0", revision=revision), root)
+        leases = self.both("lease.LeaseLeases", pb.LeaseLeasesRequest(), root)
         for status in leases.leases:
-            self.both("lease.LeaseTimeToLive", pb.LeaseTimeToLiveRequest(ID=status.ID, keys=True))
-        if self.number < self.attach_picked_at:
-            self.do_hash()
+            self.both("lease.LeaseTimeToLive", pb.LeaseTimeToLiveRequest(ID=status.ID, keys=True), root)
+        if self.modes.auth:
+            for user in self.both("auth.UserList", pb.AuthUserListRequest(), root).users:
+                self.both("auth.UserGet", pb.AuthUserGetRequest(name=user), root)
+            for role in self.both("auth.RoleList", pb.AuthRoleListRequest(), root).roles:
+                self.both("auth.RoleGet", pb.AuthRoleGetRequest(role=role), root)
+        self.compare_final_hash(root)
+
+    def compare_final_hash(self, root):
+        """The whole history by its hash. Keys on leases that each server picked an id for are deleted first, and what
+        was before them is compacted away: their ids are hashed."""
+        for id in sorted(self.draw.picked & self.draw.leases):
+            self.revoke(id)
+        if self.draw.picked:
+            self.both("kv.Put", pb.PutRequest(key=SENTINEL, value=b"last"), root)
+            self.sync()
+            time.sleep(CATCH_UP)
+            self.both("kv.Compact", pb.CompactionRequest(revision=self.draw.revision, physical=True), root)
+            self.both("kv.Put", pb.PutRequest(key=SENTINEL, value=b"after"), root)
+        answer = self.both("maintenance.HashKV", pb.HashKVRequest(), root, over_grpc=self.rules.lacks_hashkv_route)
+        if isinstance(answer, tuple):
+            raise Failure(f"both sides refuse the last HashKV: {answer}")
+        self.hash = answer.hash
 
     def connect(self):
         """Connects both sides and opens the watch over everything."""
         for side in self.sides:
-            side.connect()
+            side.connect(self.root_caller())
         create = pb.WatchCreateRequest(key=b"\0", range_end=b"\0", prev_kv=True)
         self.compare_created(HISTORY, create)
         self.history_seen = 0
@@ -108,24 +148,35 @@ class Run:
         self.history.open.clear()
         for side in self.sides:
             side.disconnect()
-            if kill and side is self.subject:
+            if kill and side is self.subject and not loses_writes_when_killed(version_of(side.server.kind)):
                 side.server.kill()
             else:
                 side.server.stop()
         for side in self.sides:
             side.server.start()
+            side.open()
+        self.accounts.tokens.clear()  # Simple tokens are gone with the process.
+        self.log_in()
         self.connect()
         self.counts["restart"] += 1
-        self.both("kv.Range", pb.RangeRequest(key=b"\0", range_end=b"\0"))
-        self.both("lease.LeaseLeases", pb.LeaseLeasesRequest())
+        self.both("kv.Range", pb.RangeRequest(key=b"\0", range_end=b"\0"), self.root_caller())
+        self.both("lease.LeaseLeases", pb.LeaseLeasesRequest(), self.root_caller())
 
     # Unary operations
 
-    def both(self, method, request):
-        """Sends to both, compares, and returns the answer (or the error)."""
-        self.what = (method, request)
-        futures = [side.begin(method, request) for side in self.sides]
-        answers = [side.finish(future, request) for side, future in zip(self.sides, futures)]
+    def both(self, method, request, caller=None, over_grpc=False):
+        """Sends to both, compares, and returns the answer (or the error).
+
+        `caller` None: someone is drawn.
+        """
+        if caller is None:
+            caller = self.accounts.caller(method, request, self.rules, self.number) if self.modes.auth else NOBODY
+        form = None
+        if self.modes.gateway and method in GATEWAY_PATHS and not over_grpc and self.draw.chance(0.6):
+            form = Form.drawn(self.draw.random)
+        self.what = (f"{method} by {caller.token or 'nobody'} {f'as {form}' if form else 'over gRPC'}", request)
+        calls = [side.begin(method, request, caller, form) for side in self.sides]
+        answers = [side.finish(call, request) for side, call in zip(self.sides, calls)]
         if answers[0] != answers[1]:
             self.differ(*answers)
         answer = answers[0]
@@ -133,7 +184,7 @@ class Run:
             self.errors[": ".join(answer)] += 1
             if answer[0] in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                 raise Failure(f"both sides: {answer}")
-        elif answer.header.revision > self.draw.revision:
+        elif "header" in answer.DESCRIPTOR.fields_by_name and answer.header.revision > self.draw.revision:
             self.draw.revision = answer.header.revision
         return answer
 
@@ -170,20 +221,22 @@ class Run:
         revision = self.draw.any_revision()
         if revision == self.draw.compacted and self.rules.refuses_hash_at_compact_revision:
             revision = 0
-        live = self.both("kv.Range", pb.RangeRequest(key=b"\0", range_end=b"\0", count_only=True, revision=revision))
+        everything = pb.RangeRequest(key=b"\0", range_end=b"\0", count_only=True, revision=revision)
+        live = self.both("kv.Range", everything, self.root_caller())
         # With no key alive, what compaction has already taken away shows in the hash. And ids of picked leases are
         # part of the hashed values, so once keys carry those, the hashes are bound to differ.
         if isinstance(live, tuple) or (live.count > 0 and not self.draw.picked_attach):
-            self.both("maintenance.HashKV", pb.HashKVRequest(revision=revision))
+            self.both("maintenance.HashKV", pb.HashKVRequest(revision=revision), over_grpc=self.rules.lacks_hashkv_route)
 
     def do_status(self):
         """Members, alarms, status: only what two different servers must agree on."""
         self.what = "Alarm, MemberList and Status"
         shapes = []
         for side in self.sides:
-            alarms = side.client.maintenance.Alarm(pb.AlarmRequest())
-            members = side.client.cluster.MemberList(pb.MemberListRequest(linearizable=True))
-            answer = side.client.maintenance.Status(pb.StatusRequest())
+            metadata = side.metadata(self.root_caller())
+            alarms = side.client.maintenance.Alarm(pb.AlarmRequest(), metadata=metadata)
+            members = side.client.cluster.MemberList(pb.MemberListRequest(linearizable=True), metadata=metadata)
+            answer = side.client.maintenance.Status(pb.StatusRequest(), metadata=metadata)
             shapes.append(
                 {
                     "alarms": list(alarms.alarms),
@@ -223,7 +276,7 @@ class Run:
         self.symbol -= 1
         answers = []
         for side in self.sides:
-            answer = side.client.lease.LeaseGrant(request)
+            answer = side.client.lease.LeaseGrant(request, metadata=side.metadata(self.root_caller()))
             if answer.ID <= 0:
                 raise Mismatch(f"{side} picked the lease id {answer.ID}")
             side.identity.name_lease(answer.ID, self.symbol)
@@ -236,14 +289,15 @@ class Run:
     def do_short_lease(self):
         """Times to live below the minimum are raised to it. Revoked at once, before it can expire."""
         request = pb.LeaseGrantRequest(ID=999, TTL=self.draw.random.choice([0, -1, 1, 2, -9_000_000_000]))
-        self.both("lease.LeaseGrant", request)
-        self.both("lease.LeaseRevoke", pb.LeaseRevokeRequest(ID=999))
+        self.both("lease.LeaseGrant", request, self.root_caller())
+        self.both("lease.LeaseRevoke", pb.LeaseRevokeRequest(ID=999), self.root_caller())
 
     def do_revoke(self):
         self.revoke(self.draw.some_lease())
 
     def revoke(self, id):
-        if not isinstance(self.both("lease.LeaseRevoke", pb.LeaseRevokeRequest(ID=id)), tuple):
+        answer = self.both("lease.LeaseRevoke", pb.LeaseRevokeRequest(ID=id), self.root_caller())
+        if not isinstance(answer, tuple):
             self.draw.leases.discard(id)
 
     def do_time_to_live(self):
@@ -365,7 +419,7 @@ class Run:
 
     def sync(self):
         """Compares everything that watches have delivered so far."""
-        self.both("kv.Put", pb.PutRequest(key=SENTINEL, value=b"%d" % self.number))
+        self.both("kv.Put", pb.PutRequest(key=SENTINEL, value=b"%d" % self.number), self.root_caller())
         self.what = "events of the watch over everything"
         seen = [side.await_history(self.draw.revision) for side in self.sides]
         mine, theirs = (watch.events for watch in seen)
@@ -436,4 +490,10 @@ _KINDS = {
     "watch": 22,
     "cancel": 8,
     "progress": 5,
+    "lock": 3,
+    "election": 3,
+    "maintenance": 3,
+    "health": 2,
 }
+_AUTH_KINDS = {"auth_change": 140, "authenticate": 25, "auth_switch": 1, "watch_refused": 10}
+_GATEWAY_KINDS = {"wrong_request": 40, "http_state": 4, "deadline": 2, "http_keep_alive": 10, "http_watch": 10}

@@ -7,14 +7,13 @@ import grpc
 
 from harness.api import pb
 from harness.client import Stream, TIMEOUT
+from .accounts import NOBODY, UNKNOWN_TOKEN
+from .failure import Failure
+from .gateway import Gateway
 from .normalise import Identity
 
 STREAMS = 4  # Watch streams for random watches.
 HISTORY = STREAMS  # One more, with a single watch over everything.
-
-
-class Failure(Exception):
-    """An answer that is wrong by itself, or that never came."""
 
 
 class Watch:
@@ -28,14 +27,14 @@ class Watch:
 class WatchReader:
     """A watch stream. Answers to creates, cancels and progress requests queue up; events go to their watch's list."""
 
-    def __init__(self, client, identity, changed):
+    def __init__(self, stream, identity, changed):
         self.identity = identity
         self.changed = changed
         self.control = collections.deque()
         self.watches = {}
         self.ended = None
         self.closing = False
-        self.stream = Stream(client.watch_service.Watch, paused=True)
+        self.stream = stream
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
@@ -91,35 +90,77 @@ class Side:
         self.changed = threading.Condition()
         self.client = None
 
-    def connect(self):
+        self.gateway = None
+        self.tokens = {}  # symbol → this server's token
+        self.new_token = None  # Of the last Authenticate that succeeded.
+
+    def open(self):
+        """Connections for calls."""
         self.client = self.server.client()
-        header = self.client.range(b"\0", count_only=True).header
+        self.gateway = Gateway(self.name, self.server)
+
+    def connect(self, caller=NOBODY):
+        """Opens the streams, as a caller who may do all."""
+        if self.client is None:
+            self.open()
+        header = self.client.kv.Range(
+            pb.RangeRequest(key=b"\0", count_only=True), timeout=TIMEOUT, metadata=self.metadata(caller)
+        ).header
         self.identity.learn(header)
-        self.keep_alive = self.client.keep_alive()
-        self.watchers = [WatchReader(self.client, self.identity, self.changed) for _ in range(STREAMS + 1)]
+        self.keep_alive = self.client.keep_alive(metadata=self.metadata(caller))
+        streams = [self.watch_stream(caller, paused=True) for _ in range(STREAMS + 1)]
+        self.watchers = [WatchReader(stream, self.identity, self.changed) for stream in streams]
+
+    def watch_stream(self, caller, **options):
+        return Stream(self.client.watch_service.Watch, metadata=self.metadata(caller), **options)
 
     def disconnect(self):
         for watcher in self.watchers:
             watcher.close()
         self.keep_alive.cancel()
         self.client.close()
+        self.gateway.close()
+        self.client = self.gateway = None
 
     def version(self):
         return self.client.maintenance.Status(pb.StatusRequest(), timeout=TIMEOUT).version
 
+    # Callers
+
+    def token(self, caller):
+        return "unknown.1" if caller.token == UNKNOWN_TOKEN else self.tokens[caller.token]
+
+    def metadata(self, caller):
+        return [] if caller.token is None else [(caller.header, self.token(caller))]
+
+    def http_metadata(self, caller):
+        """Headers by which the gateway learns of the token."""
+        if caller.token is None:
+            return {}
+        name = "Authorization" if caller.header == "authorization" else "Grpc-Metadata-Token"
+        return {name: self.token(caller)}
+
     # Unary calls: begun on both sides, then awaited on both.
 
-    def begin(self, method, request):
-        service, name = method.split(".")
+    def begin(self, method, request, caller=NOBODY, form=None):
+        """Over gRPC, or with a form over the gateway."""
         sent = self.identity.translate(request)
-        return getattr(getattr(self.client, service), name).future(sent, timeout=TIMEOUT)
+        if form:
+            return self.gateway.begin(method, sent, form, self.http_metadata(caller))
+        service, name = method.split(".")
+        call = getattr(getattr(self.client, service), name)
+        return call.future(sent, timeout=TIMEOUT, metadata=self.metadata(caller))
 
-    def finish(self, future, request):
+    def finish(self, call, request):
         """The normalised answer, or (code, text) of an error."""
         try:
-            answer = future.result()
+            answer = self.gateway.finish(call) if isinstance(call, str) else call.result()
         except grpc.RpcError as error:
             return (error.code().name, error.details())
+        if isinstance(answer, tuple):
+            return answer
+        if isinstance(answer, pb.AuthenticateResponse):
+            self.new_token = answer.token
         return self.identity.answer(answer, request)
 
     # Watches

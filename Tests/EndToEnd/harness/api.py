@@ -22,6 +22,8 @@ def _load():
     for file in files.file:
         pool.Add(file)
     for file in files.file:
+        if file.package == "grpc.reflection.v1alpha":
+            continue  # The messages of v1 under another name.
         descriptor = pool.FindFileByName(file.name)
         into = berth if file.package == "berth.v1" else pb
         for name, message in descriptor.message_types_by_name.items():

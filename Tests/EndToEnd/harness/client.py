@@ -1,5 +1,6 @@
 """A gRPC client for tests: every method of every service, shorthands, and streams whose answers can be awaited."""
 
+import functools
 import queue
 import threading
 
@@ -31,11 +32,12 @@ class Service:
 
 
 class Client:
-    """A connection of its own to `address` (host:port)."""
+    """A connection of its own to `address` (host:port), with TLS when there are `credentials` for it."""
 
-    def __init__(self, address, options=()):
-        self.channel = grpc.insecure_channel(
+    def __init__(self, address, options=(), credentials=None):
+        self.channel = (grpc.secure_channel if credentials else grpc.insecure_channel)(
             address,
+            *([credentials] if credentials else []),
             options=[
                 ("grpc.use_local_subchannel_pool", 1),  # Else clients of one process would share a connection.
                 ("grpc.max_receive_message_length", -1),
@@ -52,6 +54,7 @@ class Client:
         self.kv = services["etcdserverpb.KV"]
         self.watch_service = services["etcdserverpb.Watch"]
         self.lease = services["etcdserverpb.Lease"]
+        self.auth = services["etcdserverpb.Auth"]
         self.cluster = services["etcdserverpb.Cluster"]
         self.maintenance = services["etcdserverpb.Maintenance"]
         self.maintenance_berth = services["berth.v1.Maintenance"]
@@ -109,8 +112,8 @@ class Client:
         response = self.lease.LeaseLeases(pb.LeaseLeasesRequest(), timeout=timeout)
         return [status.ID for status in response.leases]
 
-    def keep_alive(self):
-        return Stream(self.lease.LeaseKeepAlive)
+    def keep_alive(self, metadata=None):
+        return Stream(self.lease.LeaseKeepAlive, metadata=metadata)
 
     def watch(self, **options):
         return WatchStream(self.watch_service.Watch, **options)

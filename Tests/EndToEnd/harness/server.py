@@ -37,8 +37,9 @@ def free_port():
 class Server:
     """One server process over a data folder. `start` returns when it answers; options are flags without the dashes."""
 
-    def __init__(self, data_dir, kind=None, port=None, name="one", log_level=None, **options):
+    def __init__(self, data_dir, kind=None, port=None, name="one", log_level=None, security=None, **options):
         self.kind = kind or target()
+        self.security = security  # A certificates.Security: TLS on the client's port.
         self.data_dir = pathlib.Path(data_dir)
         self.port = port or free_port()
         self.name = name
@@ -54,7 +55,7 @@ class Server:
 
     @property
     def url(self):
-        return f"http://{self.address}"
+        return f"{'https' if self.security else 'http'}://{self.address}"
 
     @property
     def is_berth(self):
@@ -77,9 +78,11 @@ class Server:
             }
             command = [binary]
         flags |= {"name": self.name, "data-dir": str(self.data_dir), "listen-client-urls": self.url}
-        flags |= {name.replace("_", "-"): str(value) for name, value in self.options.items()}
+        if self.security:
+            flags |= self.security.flags()
+        flags |= {name.replace("_", "-"): value for name, value in self.options.items()}
         for name, value in flags.items():
-            command += [f"--{name}", value]
+            command += [f"--{name}=true"] if value is True else [f"--{name}", str(value)]
         return command
 
     def environment(self):
@@ -112,7 +115,7 @@ class Server:
         return self
 
     def is_healthy(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = self.http(timeout=20)
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == 200
@@ -120,6 +123,13 @@ class Server:
             return False
         finally:
             connection.close()
+
+    def http(self, timeout=60.0):
+        """A connection for HTTP/1.1 requests."""
+        if self.security:
+            context = self.security.context()
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
     @property
     def pid(self):
@@ -161,6 +171,8 @@ class Server:
             return self.wait()
 
     def client(self, **options):
+        if self.security:
+            options.setdefault("credentials", self.security.grpc_credentials())
         return Client(self.address, **options)
 
     def resident_bytes(self):

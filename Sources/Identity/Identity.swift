@@ -1,3 +1,0 @@
-import CCrypt
-import Crypto
-import JWTKit
