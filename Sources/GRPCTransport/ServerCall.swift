@@ -91,6 +91,7 @@ public final class ServerCall: @unchecked Sendable {
         self.inbound = InboundMessages(limit: 0)
         request.method = method
         request.metadata = metadata
+        request.requiresLeader = metadata.value(of: "hasleader") == "true"
         request.deadline = deadline
         request.isComplete = true
     }

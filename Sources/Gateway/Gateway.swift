@@ -15,6 +15,8 @@ public struct Gateway: Sendable {
     }
 
     private let entries: [String: Entry]
+    /// Refuses calls with the metadata `hasleader: true` while there is no leader, as gRPC's are.
+    let leaderCheck: (@Sendable () -> GRPCStatus?)?
     let schema: Schema
     /// The longest message, in bytes of protobuf.
     let maxMessageBytes: Int
@@ -34,6 +36,7 @@ public struct Gateway: Sendable {
                 path: route.method, types: types, method: services.method(at: route.method))
         }
         self.entries = entries
+        leaderCheck = services.leaderCheck
         self.schema = schema
         self.maxMessageBytes = maxMessageBytes
     }

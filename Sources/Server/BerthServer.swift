@@ -101,7 +101,7 @@ public final class BerthServer: Service {
         // Until all are bound, MemberList would know only some; a client that is that early is told the settings.
         member.context.boundURLs.withLock { $0 = settings.listenClientURLs }
         let bound = try await listeners.open(
-            group, services: member.services
+            group, services: member.services, handshakes: member.context.metrics.handshakes
         ) { endpoints.respond(to: $0, $1) }
         member.context.boundURLs.withLock { $0 = bound.filter(\.service.answersGRPC).map(\.url) }
         return bound

@@ -12,6 +12,7 @@ import pytest
 
 from harness.api import pb
 from harness.gateway import LineStream, WebSocket, b64, call, post
+from harness.wire import RawConnection
 
 
 def put(server, key, value=""):
@@ -259,3 +260,30 @@ def test_a_websocket_that_goes_away_leaves_the_line(server, client):
         waiting.send({"name": b64("l"), "lease": second})
         until(lambda: waiters(client, b"l") == 2)
     until(lambda: waiters(client, b"l") == 1)
+
+
+@pytest.mark.berth_only
+def test_answers_that_nobody_reads_by_http2(server):
+    """Eight megabytes of base64 each, asked for a hundred times with no window to send them."""
+    for number in range(6):
+        put(server, f"big/{number}", "v" * 1_000_000)
+    body = json.dumps({"key": b64("big/"), "range_end": b64("big0")}).encode()
+    before = server.resident_bytes()
+    with RawConnection(server, initial_window_size=0) as connection:
+        for _ in range(100):
+            connection.body(connection.begin("/v3/kv/range", content_type="application/json"), body)
+        for _ in range(20):
+            put(server, "others", "go on")
+        grown = server.resident_bytes() - before
+        assert grown < 300 << 20, f"holds {grown >> 20} MiB for one client that does not read"
+
+
+@pytest.mark.berth_only
+def test_bodies_without_end_by_http2_are_bounded(server):
+    before = server.resident_bytes()
+    with RawConnection(server) as connection:
+        streams = [connection.begin("/v3/kv/put", content_type="application/json") for _ in range(500)]
+        for stream in streams:
+            connection.body(stream, b'{"key":"' + b"A" * 60_000, end=False)
+        put(server, "others", "go on")
+        assert server.resident_bytes() - before < 200 << 20

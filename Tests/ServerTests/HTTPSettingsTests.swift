@@ -8,7 +8,8 @@ import Testing
             let range = try await http("POST", "/v3/kv/range", body: #"{"key":"YQ=="}"#, port: server.port)
             #expect(range.hasPrefix("HTTP/1.1 404 "))
             #expect(range.hasSuffix("404 page not found\n"))
-            #expect(try await httpGet("/health", port: server.port).hasPrefix("HTTP/1.1 200 "))
+            let health = try await httpGet("/health", port: server.port)
+            #expect(health.hasPrefix("HTTP/1.1 200 "))
         }
     }
 
@@ -21,23 +22,24 @@ import Testing
                 let line = answer.split(separator: "\r\n").first { $0.hasPrefix("Access-Control-Allow-Origin: ") }
                 return line.map { String($0.dropFirst("Access-Control-Allow-Origin: ".count)) }
             }
-            #expect(try await allowed("https://a.example") == "https://a.example")
-            #expect(try await allowed("https://b.example") == "https://b.example")
-            #expect(try await allowed("https://c.example") == nil)
+            let first = try await allowed("https://a.example")
+            #expect(first == "https://a.example")
+            let second = try await allowed("https://b.example")
+            #expect(second == "https://b.example")
+            let stranger = try await allowed("https://c.example")
+            #expect(stranger == nil)
         }
     }
 
     @Test func `without TLS only the names on the list are answered`() async throws {
         try await RunningServer.run({ $0.http.hostWhitelist = ["berth.example", "::1"] }) { server in
-            func status(_ host: String) async throws -> Substring? {
-                try await http("GET", "/health", headers: "Host: \(host)\r\n", port: server.port)
-                    .split(separator: " ").dropFirst().first
+            for (host, expected) in [
+                ("berth.example", "200"), ("berth.example:2379", "200"), ("[::1]:2379", "200"),
+                ("other.example", "421"), ("berth.example.evil", "421"),
+            ] {
+                let answer = try await http("GET", "/health", headers: "Host: \(host)\r\n", port: server.port)
+                #expect(answer.hasPrefix("HTTP/1.1 \(expected) "), "\(host)")
             }
-            #expect(try await status("berth.example") == "200")
-            #expect(try await status("berth.example:2379") == "200")
-            #expect(try await status("[::1]:2379") == "200")
-            #expect(try await status("other.example") == "421")
-            #expect(try await status("berth.example.evil") == "421")
         }
     }
 }

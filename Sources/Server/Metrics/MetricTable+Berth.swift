@@ -75,13 +75,10 @@ extension MetricTable {
             }
         },
         count("berth_tls_handshake_failures_total", "TLS handshakes that failed.") {
-            $0.metrics.tlsHandshakeFailures.value
+            $0.metrics.handshakes.failures.value
         },
-        count("berth_authentication_failures_total", "Wrong users, passwords or tokens.") {
+        count("berth_authentication_failures_total", "Logins with a wrong user or password.") {
             $0.metrics.authenticationFailures.value
-        },
-        count("berth_permission_denials_total", "Requests refused because their user may not make them.") {
-            $0.metrics.permissionDenials.value
         },
     ]
 }

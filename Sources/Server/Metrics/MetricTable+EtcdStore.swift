@@ -83,7 +83,7 @@ extension MetricTable {
             "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", "Time that compactions took."
         ) { $0.compactionMilliseconds },
         one("etcd_debugging_auth_revision", .gauge, "The revision of users and roles.") {
-            Double($0.metrics.authRevision.load(ordering: .relaxed))
+            Double($0.access.table.state.revision)
         },
     ]
 
