@@ -132,7 +132,7 @@ let package = Package(
         tests(
             "ServerTests",
             [
-                "Server", "Store", "EtcdAPI", "GRPCTransport", "Measures", "Vocabulary", "TestSupport", protobuf,
+                "Server", "BoltFile", "Store", "EtcdAPI", "GRPCTransport", "Measures", "Vocabulary", "TestSupport", protobuf,
                 nioSSL, nioCore, nioPosix, logging, lifecycle,
             ]),
         tests(

@@ -27,9 +27,10 @@ enum PasswordPrompt {
         hidden.c_lflag &= ~tcflag_t(ECHO | ISIG)
         hidden.c_lflag |= tcflag_t(ICANON | ECHONL)
         withUnsafeMutableBytes(of: &hidden.c_cc) { $0[Int(VEOL)] = interrupt }
-        tell(question, terminal)
+        // Before anybody is asked: what was typed until now is dropped, and what is typed then is not shown.
         tcsetattr(terminal, TCSAFLUSH, &hidden)
         defer { tcsetattr(terminal, TCSAFLUSH, &shown) }
+        tell(question, terminal)
         return try line(terminal)
     }
 

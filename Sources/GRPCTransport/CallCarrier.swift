@@ -26,18 +26,22 @@ extension ServerCall {
     /// Starts a method that takes one message. `request` is valid during the call.
     package func begin(unary request: UnsafeRawBufferPointer) {
         guard case .unary(let handler) = calledMethod?.kind else { return }
+        tally = CallTally(self.request, isUnary: true, loop?.meter)
+        tally?.received(bytes: request.count)
         handler(self, request)
     }
 
     /// Starts a method with a stream of requests, answers or both.
     package func beginStreaming() {
         guard case .streaming(_, let handler) = calledMethod?.kind else { return }
+        tally = CallTally(request, isUnary: false, loop?.meter)
         handler(self)
     }
 
     /// Hands one request message to a streaming handler.
     package func receive(_ message: [UInt8]) {
         guard isActive else { return }
+        tally?.received(bytes: message.count)
         deliver(message)
     }
 

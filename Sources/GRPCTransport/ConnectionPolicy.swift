@@ -8,6 +8,11 @@ package struct ConnectionPolicy {
     /// The server sent headers or data since the last ping: then a ping is fair, as clients measure with them.
     package var hasAnswered = false
     package var hasShakenHands = false
+    /// Data frames sent, each of which excuses a ping: clients measure with one a frame, and what was sent at once may be
+    /// answered one by one, long after.
+    private var excusedPings = 0
+    /// At most so many are remembered: a window of 16 MiB in frames of 16 KiB.
+    private static let maxExcusedPings = 1_024
     private var pingStrikes = 0
     private var lastPing: NIODeadline?
     private let configuration: ServerConfiguration
@@ -25,11 +30,15 @@ package struct ConnectionPolicy {
             burst: configuration.idleFrames.burst, perSecond: configuration.idleFrames.perSecond, now: now)
     }
 
+    /// A data frame left.
+    package mutating func sentData() { excusedPings = min(excusedPings + 1, Self.maxExcusedPings) }
+
     /// Judges one ping.
     package mutating func isPingTooMany(hasCalls: Bool, now: NIODeadline) -> Bool {
         defer { lastPing = now }
-        if hasAnswered {
+        if hasAnswered || excusedPings > 0 {
             hasAnswered = false
+            excusedPings = max(0, excusedPings - 1)
             pingStrikes = 0
             return false
         }

@@ -42,11 +42,11 @@ public final class GRPCServer: Sendable {
         var contexts: [ObjectIdentifier: LoopContext] = [:]
         for eventLoop in group.makeIterator() {
             contexts[ObjectIdentifier(eventLoop)] = LoopContext(
-                eventLoop: eventLoop, meter: configuration.meter?.makeLoop())
+                eventLoop: eventLoop, meter: services.meter?.makeLoop())
         }
         let loops = contexts
         let connections = ConnectionCount(limit: configuration.maxConnections)
-        let methods = MethodTable(services, meter: configuration.meter)
+        let methods = MethodTable(services)
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 1024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -59,15 +59,15 @@ public final class GRPCServer: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard let loop = loops[ObjectIdentifier(channel.eventLoop)], connections.add() else {
-                        configuration.meter?.refused(by: .connections)
+                        services.meter?.refused(by: .connections)
                         logger.warning(
                             "connection refused: too many are open", metadata: ["open": "\(connections.open)"])
                         throw ChannelError.eof
                     }
-                    configuration.meter?.connectionsOpened.add()
+                    services.meter?.connectionsOpened.add()
                     channel.closeFuture.whenComplete { _ in
                         connections.remove()
-                        configuration.meter?.connectionsClosed.add()
+                        services.meter?.connectionsClosed.add()
                     }
                     var own = configuration
                     try configuration.prepareConnection?(channel, &own)

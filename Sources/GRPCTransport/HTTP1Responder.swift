@@ -141,10 +141,11 @@ final class HTTP1Responder: ChannelDuplexHandler, RemovableChannelHandler, Serve
         case .end:
             guard head != nil else { return }
             isRequestWhole = true
+            if isAnswerWhole { return exchangeEnded() }
+            patience = nil
             if isWebSocket { startExchange() }
-            if !isAnswerWhole { patience = nil }
+            // May answer at once, and so end the exchange before it returns.
             exchange?.requestEnded()
-            if isAnswerWhole { exchangeEnded() }
         }
     }
 
@@ -166,7 +167,7 @@ final class HTTP1Responder: ChannelDuplexHandler, RemovableChannelHandler, Serve
     private func startExchange() {
         guard let head, let context else { return }
         let exchange = HTTPExchange(
-            head: HTTPHead(head, isSecure: configuration.isSecure), loop: loop, transport: self)
+            head: HTTPHead(head, configuration), loop: loop, transport: self)
         self.exchange = exchange
         let headerBytes = head.headers.reduce(0) { $0 + $1.name.utf8.count + $1.value.utf8.count + 32 }
         guard headerBytes <= configuration.maxHeaderListBytes else {
@@ -333,11 +334,12 @@ extension HTTP1Responder: ExchangeTransport {
 
 extension HTTPHead {
     /// What came by HTTP/1.1.
-    fileprivate init(_ head: HTTPRequestHead, isSecure: Bool) {
+    fileprivate init(_ head: HTTPRequestHead, _ configuration: ServerConfiguration) {
         self.init(
             method: head.method.rawValue, target: head.uri, host: head.headers.first(name: "host") ?? "",
             headers: head.headers.map { ($0.name.lowercased(), $0.value) })
-        self.isSecure = isSecure
+        isSecure = configuration.isSecure
+        peerCommonName = configuration.peer?.commonName
         wantsWebSocket = head.asksForWebSocket
         guard let text = header("grpc-timeout") else { return }
         let amount = Array(text.utf8).withUnsafeBytes { TimeoutHeader.parse($0) }

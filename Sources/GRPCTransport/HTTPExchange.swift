@@ -14,6 +14,8 @@ public struct HTTPHead: Sendable {
     public var timeout: RequestTimeout = .none
     /// Whether the connection has TLS.
     public var isSecure = false
+    /// The common name of the certificate the client showed; nil without one.
+    public var peerCommonName: String?
     /// Whether the client asks for a WebSocket.
     public var wantsWebSocket = false
 

@@ -31,7 +31,7 @@ final class PlainStream: ExchangeTransport {
         let request = call.request
         let stream = PlainStream(call, isHead: request.otherVerb == "HEAD")
         let exchange = HTTPExchange(
-            head: HTTPHead(request, isSecure: connection.configuration.isSecure), loop: connection.loop,
+            head: HTTPHead(request, connection.configuration), loop: connection.loop,
             transport: stream)
         stream.exchange = exchange
         call.plain = stream
@@ -171,12 +171,12 @@ final class PlainStream: ExchangeTransport {
 
 extension HTTPHead {
     /// What came by HTTP/2.
-    fileprivate init(_ request: RequestHead, isSecure: Bool) {
-        let path = request.method.map { String(decoding: $0.path, as: UTF8.self) } ?? request.unknownPath
+    fileprivate init(_ request: RequestHead, _ configuration: ServerConfiguration) {
         self.init(
-            method: request.isPost ? "POST" : request.otherVerb, target: path, host: request.authority,
+            method: request.isPost ? "POST" : request.otherVerb, target: request.unknownPath, host: request.authority,
             headers: request.metadata.all)
-        self.isSecure = isSecure
+        isSecure = configuration.isSecure
+        peerCommonName = configuration.peer?.commonName
         if case .malformedTimeout(let text) = request.fault {
             timeout = .malformed(text)
         } else if let amount = request.timeout {

@@ -91,6 +91,7 @@ public final class ServerCall: @unchecked Sendable {
         self.inbound = InboundMessages(limit: 0)
         request.method = method
         request.metadata = metadata
+        request.requiresLeader = metadata.value(of: "hasleader") == "true"
         request.deadline = deadline
         request.isComplete = true
     }
@@ -174,6 +175,7 @@ public final class ServerCall: @unchecked Sendable {
     public func send(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
         guard active else { return }
+        tally?.sent(bytes: message.count)
         guard let connection else {
             carrier?.send(message)
             return
@@ -211,6 +213,7 @@ public final class ServerCall: @unchecked Sendable {
     public func respond(_ message: [UInt8]) {
         eventLoop.preconditionInEventLoop()
         guard active else { return }
+        tally?.sent(bytes: message.count)
         end(.ok)
         guard let connection else {
             let carrier = leaveCarrier()
@@ -342,7 +345,6 @@ public final class ServerCall: @unchecked Sendable {
     private func queue(_ message: [UInt8], on connection: ServerConnection) {
         let before = outbound.byteCount
         outbound.append(message)
-        tally?.sent(bytes: message.count)
         connection.queuedBytes += outbound.byteCount - before
     }
 

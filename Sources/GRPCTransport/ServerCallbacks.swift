@@ -110,6 +110,7 @@ enum ServerCallbacks {
             guard let head, let source, let connection = serverConnection(user), let context = source.pointee.ptr else {
                 return Int32(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
             }
+            connection.policy.sentData()
             connection.loop.output.writeBytes(UnsafeRawBufferPointer(start: head, count: 9))
             Unmanaged<ServerCall>.fromOpaque(context)._withUnsafeGuaranteedRef { call in
                 call.take(length, into: &connection.loop.output)

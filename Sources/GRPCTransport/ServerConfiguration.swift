@@ -51,8 +51,6 @@ public struct ServerConfiguration: Sendable {
     /// bounds and times of this connection alone, which it may change.
     public var prepareConnection: (@Sendable (any Channel, inout ServerConfiguration) throws -> Void)?
 
-    /// Counts calls, messages and connections; nil counts nothing. One made for the same services.
-    public var meter: CallMeter?
     /// Whether other processes may listen on the same port, each taking a share of its connections.
     public var reusesPort = false
     /// What the handshake of this connection tells of its other side; set by `prepareConnection`, nil without TLS.

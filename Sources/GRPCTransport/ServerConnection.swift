@@ -29,7 +29,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     var isDraining = false
     var hasSentFinalGoaway = false
 
-    private var meter: CallMeter? { configuration.meter }
+    private var meter: CallMeter? { methods.meter }
 
     override func willLeave(text: String) {
         if let bound = CallMeter.Bound(rawValue: text) { meter?.refused(by: bound) }
@@ -113,7 +113,9 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     func headersComplete(_ call: ServerCall) {
         guard !call.request.isComplete else { return }
         call.request.isComplete = true
-        if !call.request.isGRPC, let plainHandler { return PlainStream.begin(on: call, of: self, plainHandler) }
+        if !call.request.isGRPC, call.request.method == nil, let plainHandler {
+            return PlainStream.begin(on: call, of: self, plainHandler)
+        }
         if let timeout = call.request.timeout {
             let deadline = now + timeout
             call.request.deadline = deadline

@@ -11,6 +11,8 @@ public struct ServiceTable: Sendable {
     /// Asked on the event loop for each call whose metadata hold `hasleader: true`, before its handler: a status refuses
     /// the call. Calls without it cost nothing.
     public var leaderCheck: (@Sendable () -> GRPCStatus?)?
+    /// Counts the calls of these methods, and the connections of servers with this table; nil counts nothing.
+    public var meter: CallMeter?
 
     /// An empty table.
     public init() {}
@@ -55,7 +57,7 @@ public struct ServiceTable: Sendable {
 
     /// The method at a path, for callers that do not come by gRPC.
     package func method(at path: String) -> ServerMethod? {
-        methods[path].map { ServerMethod(path: Array(path.utf8), kind: $0, meterPosition: nil) }
+        methods[path].map { ServerMethod(path: Array(path.utf8), kind: $0, meterPosition: meter?.position(of: path)) }
     }
 
     private mutating func add(_ path: String, _ kind: ServerMethod.Kind) {
@@ -87,8 +89,10 @@ final class MethodTable: Sendable {
     private let slots: [ServerMethod?]
     private let services: Set<String>
     let leaderCheck: (@Sendable () -> GRPCStatus?)?
+    let meter: CallMeter?
 
-    init(_ table: ServiceTable, meter: CallMeter? = nil) {
+    init(_ table: ServiceTable) {
+        meter = table.meter
         var capacity = 16
         while capacity < table.methods.count * 2 { capacity *= 2 }
         var slots = [ServerMethod?](repeating: nil, count: capacity)

@@ -15,6 +15,8 @@ public struct Gateway: Sendable {
     }
 
     private let entries: [String: Entry]
+    /// Refuses calls with the metadata `hasleader: true` while there is no leader, as gRPC's are.
+    let leaderCheck: (@Sendable () -> GRPCStatus?)?
     let schema: Schema
     /// The longest message, in bytes of protobuf.
     let maxMessageBytes: Int
@@ -34,6 +36,7 @@ public struct Gateway: Sendable {
                 path: route.method, types: types, method: services.method(at: route.method))
         }
         self.entries = entries
+        leaderCheck = services.leaderCheck
         self.schema = schema
         self.maxMessageBytes = maxMessageBytes
     }
@@ -49,7 +52,7 @@ public struct Gateway: Sendable {
         }
         guard let entry = entries[path] else { return exchange.answer(.text(404, "Not Found\n")) }
         guard let method = entry.method else {
-            return refuse(exchange, GRPCStatus(.unimplemented, "unknown service \(Self.service(of: entry.path))"))
+            return refuse(exchange, GRPCStatus(.unimplemented, Self.unknown(entry.path)))
         }
         let deadline: NIODeadline?
         switch exchange.head.timeout {
@@ -70,7 +73,10 @@ public struct Gateway: Sendable {
         exchange.answer(GatewayCall.failure(status))
     }
 
-    private static func service(of path: String) -> Substring { path.dropFirst().prefix { $0 != "/" } }
+    private static func unknown(_ path: String) -> String {
+        let service = path.dropFirst().prefix { $0 != "/" }
+        return "unknown method \(path.dropFirst(service.count + 2)) for service \(service)"
+    }
 
     /// gRPC allows eight digits; etcd's gateway as many as fit.
     private static func longTimeout(_ text: String) -> TimeAmount? {

@@ -82,7 +82,9 @@ final class GatewayCall: CallCarrier {
         body = []
         hasEndedInput = true
         guard let message = decoded(text) else { return }
-        let call = begin()
+        // A deadline that short may pass before its timer is looked at.
+        if let deadline, deadline <= .now() { return deadlinePassed() }
+        guard let call = begin() else { return }
         if entry.types.streamsResponses {
             call.beginStreaming()
             call.receive(message)
@@ -125,8 +127,13 @@ final class GatewayCall: CallCarrier {
         exchange.answer(Self.failure(status))
     }
 
-    private func begin() -> ServerCall {
+    /// Makes the call; nil when it is refused.
+    private func begin() -> ServerCall? {
         let call = ServerCall(method: method, carrier: self, metadata: metadata, deadline: deadline)
+        if call.requiresLeader, let refusal = gateway.leaderCheck?() {
+            conclude(refusal)
+            return nil
+        }
         self.call = call
         return call
     }
@@ -178,7 +185,7 @@ final class GatewayCall: CallCarrier {
             return badMessage(JSONFault("a message is longer than \(gateway.maxMessageBytes) bytes"))
         }
         if let call { return call.receive(message) }
-        let call = begin()
+        guard let call = begin() else { return }
         call.beginStreaming()
         call.receive(message)
     }
@@ -196,7 +203,7 @@ final class GatewayCall: CallCarrier {
         hasEndedInput = true
         if call == nil {
             guard entry.types.streamsRequests else { return beginOne([]) }
-            begin().beginStreaming()
+            begin()?.beginStreaming()
         }
         call?.receiveEnd()
     }
@@ -251,8 +258,7 @@ final class GatewayCall: CallCarrier {
         }
     }
 
-    /// One answer always has room; its connection is not asked for more requests until it is sent.
-    var hasRoom: Bool { !entry.types.streamsResponses || exchange.hasRoom }
+    var hasRoom: Bool { exchange.hasRoom }
 
     var queuedBytes: Int { body.count }
 

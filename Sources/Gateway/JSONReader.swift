@@ -212,7 +212,9 @@ struct JSONReader {
         case .string:
             let raw = try scanner.string().raw
             var inner = JSONScanner(raw)
-            guard try inner.peek() == .number else { throw notWhole(field, of: type, raw, Number.self) }
+            guard !inner.isAtEnd(), try inner.peek() == .number else {
+                throw notWhole(field, of: type, raw, Number.self)
+            }
             text = try inner.number()
             guard inner.isAtEnd() else { throw notWhole(field, of: type, raw, Number.self) }
         case .object, .array, .bool, .null:

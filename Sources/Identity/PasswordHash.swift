@@ -28,7 +28,7 @@ public enum PasswordHash {
     public static func problem(with password: [UInt8]) -> String? {
         if password.contains(0) { return "the password has a zero byte; choose one without" }
         if password.count > maximumPasswordBytes {
-            return "the password has \(password.count) bytes; at most \(maximumPasswordBytes) count, choose a shorter one"
+            return "the password has \(password.count) bytes; choose one of at most \(maximumPasswordBytes)"
         }
         return nil
     }

@@ -64,7 +64,8 @@ public struct JWTOptions: Hashable, Sendable {
 
     init(_ parameters: [String: String]) throws(TokenOptionError) {
         if let unknown = parameters.keys.sorted().first(where: { !Self.known.contains($0) }) {
-            throw TokenOptionError("\(unknown) is no parameter of 'jwt'; expected \(Self.known.joined(separator: ", "))")
+            throw TokenOptionError(
+                "\(unknown) is no parameter of 'jwt'; expected \(Self.known.joined(separator: ", "))")
         }
         let methods = Method.allCases.map(\.rawValue).joined(separator: ", ")
         guard let name = parameters["sign-method"] else {

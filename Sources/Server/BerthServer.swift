@@ -95,12 +95,13 @@ public final class BerthServer: Service {
             context: member.context,
             gateway: settings.http.hasGateway
                 ? Gateway(
-                    services: member.services, maxMessageBytes: settings.maxRequestBytes + ServerSettings.messageOverhead)
+                    services: member.services,
+                    maxMessageBytes: settings.maxRequestBytes + ServerSettings.messageOverhead)
                 : nil)
         // Until all are bound, MemberList would know only some; a client that is that early is told the settings.
         member.context.boundURLs.withLock { $0 = settings.listenClientURLs }
         let bound = try await listeners.open(
-            group, services: member.services, meter: member.context.metrics.calls?.meter
+            group, services: member.services, handshakes: member.context.metrics.handshakes
         ) { endpoints.respond(to: $0, $1) }
         member.context.boundURLs.withLock { $0 = bound.filter(\.service.answersGRPC).map(\.url) }
         return bound

@@ -1,3 +1,6 @@
+// The server's signed tokens bring Foundation into the build, and the compiler then takes the C library's `stat` for
+// CoreFoundation's.
+import CoreFoundation
 import ReplicatedLog
 import Store
 import Vocabulary

@@ -106,7 +106,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
             machine.measuredAt = context == nil ? 0 : measuredAt
             var result = try machine.apply(entry, index: index, term: term)
             guard let context else { return }
-            measure(entry.first, result)
+            measure(machine.appliedKind, result)
             // Every context this server proposes with is one.
             let proposal = unsafeDowncast(context, to: PendingProposal.self)
             switch result {
@@ -128,7 +128,7 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         }
     }
 
-    private func measure(_ kind: UInt8?, _ result: ApplyResult) {
+    private func measure(_ kind: CommandKind, _ result: ApplyResult) {
         let now = MonotonicClock.nanoseconds
         defer { measuredAt = now }
         switch result {

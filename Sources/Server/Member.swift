@@ -139,8 +139,10 @@ struct Member: Sendable {
             store: store, log: log, machine: machine, keeper: keeper, settings: settings,
             rangePool: RangePool(threads: max(2, System.coreCount / 2)), metrics: metrics, access: access)
         metrics.keyCensus.start(context)
-        let services = services(context, settings)
-        metrics.calls = CallMetrics(CallMeter(services, timesCalls: settings.hasExtensiveMetrics))
+        var services = services(context, settings)
+        let meter = CallMeter(services, timesCalls: settings.hasExtensiveMetrics)
+        services.meter = meter
+        metrics.calls = CallMetrics(meter)
         return Member(context: context, services: services, loops: loops, logger: logger)
     }
 

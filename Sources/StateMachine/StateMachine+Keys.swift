@@ -28,9 +28,6 @@ extension StateMachine {
         try refuse { () throws(EtcdError) in try alarms.refuseWrite(thatGrows: true) }
         if request.lease != .none, !leases.exists(request.lease) { throw .refused(.leaseNotFound) }
         try checkGuards(put: request)
-        var tally = OperationTally()
-        tally.put(request)
-        defer { tally.count(in: counts) }
         var changes = Changes(base: writer.currentRevision)
         var response = WireWriter(capacity: 48)
         let header = template.header(revision: changes.base.next, term: term)
@@ -42,7 +39,13 @@ extension StateMachine {
         } catch {
             throw .store(error)
         }
-        guard isDone else { throw .refused(.keyNotFound) }
+        guard isDone else {
+            counts.add(.ranges)
+            throw .refused(.keyNotFound)
+        }
+        var tally = OperationTally()
+        tally.put(request)
+        tally.count(in: counts)
         return response.bytes
     }
 
@@ -51,7 +54,7 @@ extension StateMachine {
         try checkGuards(delete: request)
         var tally = OperationTally()
         tally.delete(request)
-        defer { tally.count(in: counts) }
+        tally.count(in: counts)
         var changes = Changes(base: writer.currentRevision)
         var response = WireWriter(capacity: 48)
         do throws(StoreError) {

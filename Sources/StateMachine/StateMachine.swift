@@ -21,6 +21,8 @@ public final class StateMachine {
     public var measuredAt = 0
     /// Users, roles and whether they count; readable from any thread.
     public let authTable = AuthTable()
+    /// What the entry applied last asked for, for metrics alone.
+    public private(set) var appliedKind = CommandKind.identity
     /// Whether to collect changes for watchers. Set between batches; false when nobody watches.
     public var recordsEvents = true
 
@@ -142,6 +144,7 @@ public final class StateMachine {
     private func apply(
         _ kind: CommandKind, _ request: UnsafeRawBufferPointer, _ author: Author?, _ index: RaftIndex, _ term: RaftTerm
     ) throws(RequestFailure) -> ApplyResult {
+        appliedKind = kind
         if auth.isEnabled { try judge(kind, request, author) }
         switch kind {
         case .authored:

@@ -1,4 +1,4 @@
-"""`berth`'s own commands against servers that ask for TLS, certificates and users. The servers are etcd's, so that nobody
+"""`berth`'s own commands against servers that ask for TLS, certificates and users. Most servers are etcd's, so that nobody
 here agrees with himself; NEWER_ETCD names the binary of a further one."""
 
 import os
@@ -41,17 +41,14 @@ def berth(*arguments, **variables):
     return result.returncode, result.stdout.strip(), result.stderr.strip()
 
 
-def test_tls_options_and_variables(tmp_path, authority, pair):
+@pytest.mark.parametrize("kind", [*ETCDS, "berth"])
+def test_tls_options_and_variables(tmp_path, authority, pair, kind):
     stranger = Authority(tmp_path / "stranger", "another authority")
     mine = authority.issue("mine", "mine")
     server = SecureServer(
-        tmp_path / "data", kind="etcd", authority=authority, pair=pair, identity=mine, trusted_ca_file=authority.cert
-    )
-    server.options["client-cert-auth"] = "true"
-    command = server.command()
-    at = command.index("--client-cert-auth")
-    command[at : at + 2] = ["--client-cert-auth=true"]
-    server.command = lambda: command
+        tmp_path / "data", kind=kind, authority=authority, pair=pair, identity=mine, trusted_ca_file=authority.cert,
+        client_cert_auth=True,
+    )  # fmt: skip
     server.start()
     try:
         to = ["--endpoints", server.url, "--timeout", "2s"]
@@ -150,8 +147,8 @@ def at_terminal(arguments, answer):
         if not typed and b"Password of alice: " in shown:
             typed = True
             os.write(terminal, answer)
+    os.close(terminal)  # Ends the command, should it still wait for an answer.
     _, status = os.waitpid(child, 0)
-    os.close(terminal)
     return os.waitstatus_to_exitcode(status), shown.decode()
 
 

@@ -164,8 +164,8 @@ def test_users_of_the_target(berth, client, etcd, target):
 def test_wrong_usage_is_told_in_a_line(berth, etcd):
     result = berth.run("export")
     assert result.code != 0 and "--to-etcd" in result.stderr
-    result = berth.run(*arguments(etcd, "--to-tls-cert", "x.pem"))
-    assert result.code == REFUSED and "--to-tls-cert and --to-tls-key belong together" in result.stderr
+    result = berth.run(*arguments(etcd, "--to-cert", "x.pem"))
+    assert result.code == REFUSED and "belong together" in result.stderr
 
 
 # What happens in the middle

@@ -207,7 +207,7 @@ def test_cipher_suites(secure, authority):
 # Clients' certificates
 
 
-@pytest.mark.parametrize("options", [{"client_cert_auth": "true"}, {}], ids=["client-cert-auth", "trusted CA alone"])
+@pytest.mark.parametrize("options", [{"client_cert_auth": True}, {}], ids=["client-cert-auth", "trusted CA alone"])
 def test_client_certificates_required(secure, authority, stranger, alice, options):
     server = secure(identity=alice, trusted_ca_file=authority.cert, log_level="debug", **options).start()
     expired = authority.issue("late", "late", first_day=-20, last_day=-10)
@@ -231,7 +231,7 @@ def test_client_certificates_required(secure, authority, stranger, alice, option
 
 
 def test_client_certificates_optional(secure, authority, stranger, alice):
-    server = secure(trusted_ca_file=authority.cert, client_cert_optional="true").start()
+    server = secure(trusted_ca_file=authority.cert, client_cert_optional=True).start()
     assert get(server, authority=authority) == "HTTP/1.1 200 OK"
     assert get(server, authority=authority, identity=alice) == "HTTP/1.1 200 OK"
     assert refused(stranger.issue("eve", "alice"), server, authority)
@@ -241,7 +241,7 @@ def test_client_certificates_optional(secure, authority, stranger, alice):
 def test_allowed_hostnames(secure, authority, alice):
     hosts = "db.example.net,ALICE.example.org"
     server = secure(
-        identity=alice, trusted_ca_file=authority.cert, client_cert_auth="true", client_cert_allowed_hostname=hosts
+        identity=alice, trusted_ca_file=authority.cert, client_cert_auth=True, client_cert_allowed_hostname=hosts
     ).start()
     assert get(server, authority=authority, identity=alice) == "HTTP/1.1 200 OK"
     wild = authority.issue("wild", "wild", names="DNS:*.example.net")
@@ -472,7 +472,7 @@ def test_wrong_files_are_refused_by_name(secure, authority, pair, alice, tmp_pat
         (dict(trusted_ca_file=text), ["--trusted-ca-file", str(text), "PEM"]),
         (dict(trusted_ca_file=authority.cert, client_crl_file=text), ["--client-crl-file", str(text)]),
         (dict(trusted_ca_file=authority.cert, client_crl_file=authority.cert), ["--client-crl-file"]),
-        (dict(client_cert_auth="true"), ["--client-cert-auth", "--trusted-ca-file"]),
+        (dict(client_cert_auth=True), ["--client-cert-auth", "--trusted-ca-file"]),
         (dict(cipher_suites="TLS_NULL"), ["--cipher-suites", "TLS_NULL"]),
         (dict(cipher_suites="TLS_AES_128_GCM_SHA256"), ["--cipher-suites"]),
         (dict(tls_min_version="TLS1.1"), ["--tls-min-version", "TLS1.1"]),
@@ -601,8 +601,8 @@ def test_keepalive_and_streams(new_server):
 
 
 def test_two_servers_share_a_port_when_told_so(new_server):
-    first = new_server(socket_reuse_port="true").start()
-    second = new_server(port=first.port, socket_reuse_port="true").start()
+    first = new_server(socket_reuse_port=True).start()
+    second = new_server(port=first.port, socket_reuse_port=True).start()
     assert first.is_running() and second.is_running()
     assert "cannot listen" in one_line(new_server(port=first.port))
 

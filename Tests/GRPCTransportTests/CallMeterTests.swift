@@ -26,9 +26,7 @@ import Testing
 
     @Test func `calls, messages, bytes and statuses are counted once each`() async throws {
         let meter = Self.meter(timesCalls: true)
-        var configuration = ServerConfiguration.patient
-        configuration.meter = meter
-        try await ServerFixture.run(configuration) { fixture in
+        try await ServerFixture.run(more: { $0.meter = meter }) { fixture in
             for size in [0, 10, 70_000] {
                 _ = try await fixture.client.unary("/test.Test/Echo", [UInt8](repeating: 1, count: size))
             }
@@ -57,48 +55,47 @@ import Testing
         }
         // Held until the end, then finished; one more echo makes sure that the client is well.
         let reading = meter.reading
-        #expect(reading.ended(try place("EchoStream", meter), .ok) == 1)
+        let ended = reading.ended(try place("EchoStream", meter), .ok)
+        #expect(ended == 1)
         #expect(reading.openCalls == 0)
     }
 
     @Test func `a call that its client gives up is counted as cancelled`() async throws {
         let meter = Self.meter()
-        var configuration = ServerConfiguration.patient
-        configuration.meter = meter
-        try await ServerFixture.run(configuration) { fixture in
+        try await ServerFixture.run(more: { $0.meter = meter }) { fixture in
             let stream = await fixture.client.stream("/test.Test/ParkStream")
             _ = await fixture.parked.next()
             stream.cancel()
             #expect(await fixture.cancelled.next() == .reset)
-            #expect(meter.reading.ended(try place("ParkStream", meter), .cancelled) == 1)
+            let ended = meter.reading.ended(try place("ParkStream", meter), .cancelled)
+            #expect(ended == 1)
         }
     }
 
     @Test func `a message over the bound is counted as refused`() async throws {
         let meter = Self.meter()
         var configuration = ServerConfiguration.patient
-        configuration.meter = meter
         configuration.maxRequestBytes = 1_000
-        try await ServerFixture.run(configuration) { fixture in
+        try await ServerFixture.run(configuration, more: { $0.meter = meter }) { fixture in
             await #expect(throws: GRPCStatus.self) {
                 _ = try await fixture.client.unary("/test.Test/Echo", [UInt8](repeating: 1, count: 1_001))
             }
             #expect(meter.refusals(by: .messageBytes) == 1)
             #expect(meter.refusals(by: .connections) == 0)
-            #expect(meter.reading.ended(try place("Echo", meter), .resourceExhausted) == 1)
+            let ended = meter.reading.ended(try place("Echo", meter), .resourceExhausted)
+            #expect(ended == 1)
         }
     }
 
     @Test func `two listeners of one meter are one count`() async throws {
         let meter = Self.meter()
-        var configuration = ServerConfiguration.patient
-        configuration.meter = meter
         for _ in 0..<2 {
-            try await ServerFixture.run(configuration) { fixture in
+            try await ServerFixture.run(more: { $0.meter = meter }) { fixture in
                 _ = try await fixture.client.unary("/test.Test/Echo", [1])
             }
         }
         // One call of each test's body, one of each fixture's own.
-        #expect(meter.reading.ended(try place("Echo", meter), .ok) == 4)
+        let ended = meter.reading.ended(try place("Echo", meter), .ok)
+        #expect(ended == 4)
     }
 }

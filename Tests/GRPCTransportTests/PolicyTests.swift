@@ -60,6 +60,18 @@ import Testing
         }
     }
 
+    @Test func `each data frame excuses a ping, however late it comes`() {
+        var policy = ConnectionPolicy(ServerConfiguration(), now: start)
+        for _ in 0..<200 { policy.sentData() }
+        let excused = (0..<200).map { _ in policy.isPingTooMany(hasCalls: true, now: start) }
+        #expect(!excused.contains(true))
+        let more = (0..<3).map { _ in policy.isPingTooMany(hasCalls: true, now: start) }
+        #expect(more == [false, false, true])
+        for _ in 0..<5_000 { policy.sentData() }
+        let many = (0..<1_030).map { _ in policy.isPingTooMany(hasCalls: true, now: start) }
+        #expect(many.firstIndex(of: true) == 1_026)
+    }
+
     @Test func `frames that do no work are told from those that do`() {
         let policy = ConnectionPolicy(ServerConfiguration(), now: start)
         func isIdle(_ type: nghttp2_frame_type, _ length: Int, _ flags: UInt8) -> Bool {

@@ -101,4 +101,39 @@ import Testing
             }
         }
     }
+
+    @Test func `etcd's stream has full blobs, tells what is left, ends with its hash, and is given up like Berth's`()
+        async throws
+    {
+        try await RunningServer.run {
+            $0.snapshotStall = .milliseconds(300)
+        } _: { server in
+            try await fill(server)
+            let client = await server.client { $0.streamWindow = 65_536 }
+            let path = "/etcdserverpb.Maintenance/Snapshot"
+            let copy = try await StreamClient<Etcdserverpb_SnapshotResponse>(client, path)
+            try await copy.send(Etcdserverpb_SnapshotRequest())
+            var left: UInt64?
+            var blobs = 0
+            while left != 0 {
+                let message = try await copy.next()
+                #expect(!message.hasHeader && message.remainingBytes % 512 == 0)
+                #expect(message.blob.count == 32 << 10 || message.remainingBytes == 0)
+                if let left { #expect(message.remainingBytes + UInt64(message.blob.count) == left) }
+                left = message.remainingBytes
+                blobs += 1
+            }
+            #expect(blobs > 256)
+            let digest = try await copy.next()
+            #expect(digest.blob.count == 32 && digest.remainingBytes == 0)
+            let second = try await StreamClient<Etcdserverpb_SnapshotResponse>(client, path)
+            try await second.send(Etcdserverpb_SnapshotRequest())
+            _ = try await second.next()
+            try await second.setPaused(true)
+            // Its place comes back to it alone by the stall rule: two more fit only then.
+            let third = try await unread(server)
+            try await awaitPlace(server)
+            third.cancel()
+        }
+    }
 }

@@ -45,6 +45,11 @@ import Testing
         let machine = try Machine()
         #expect(throws: (any Error).self) { try machine.put("a", lease: 7) }
         #expect(counts(machine, .puts, .keys) == [0, 0])
+        // That the key is not there was read.
+        var message = PutMessage("absent")
+        message.ignoreValue = true
+        #expect(throws: (any Error).self) { try machine.put(message) }
+        #expect(counts(machine, .puts, .ranges, .txns, .keys) == [0, 1, 0, 0])
     }
 
     @Test func `a lease takes its keys along, and a replay's numbers are forgotten but for how things stand`() throws {

@@ -245,6 +245,11 @@ private struct LockRun {
         #expect(!list.isMore)
         let sorted = model.lines.keys.sorted { utf8($0).lexicographicallyPrecedes(utf8($1)) }
         try #require(reports.map(\.name) == sorted.map(utf8))
+        let counts = machine.machine.counts
+        try #require(counts[.lines] == reports.count)
+        try #require(counts[.longestLine] == reports.map { $0.places.count }.max() ?? 0)
+        try #require(counts[.placesHolding] == reports.reduce(0) { $0 + $1.holders })
+        try #require(counts[.placesWaiting] == reports.reduce(0) { $0 + $1.waiters })
         for (report, name) in zip(reports, sorted) {
             let line = model.lines[name] ?? []
             try #require(report.places.map(\.record.token.value) == line.map(\.token))

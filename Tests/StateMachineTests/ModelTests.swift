@@ -52,6 +52,7 @@ private let shapeErrors: Set<EtcdError> = [.duplicateKey, .tooManyOperations]
             default:
                 _ = machine.store.writer.seal()
             }
+            try #require(machine.machine.counts[.keys] == model.live.count, note)
             if let batch = machine.lastBatch, batch.lastRevision.value > events.last?.revision ?? 1 {
                 try events += #require(batch.events).all
                 try #require(events.last == model.events.last, note)

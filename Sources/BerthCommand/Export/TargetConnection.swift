@@ -7,26 +7,50 @@ struct TargetConnection: ParsableArguments {
     var toEtcd: String
 
     @Option(
-        help: ArgumentHelp("Authorities the target is judged by, a PEM file ($BERTH_TO_TLS_CA).", valueName: "file"))
-    var toTlsCa: String?
+        name: .customLong("to-cacert"),
+        help: ArgumentHelp("Authorities the target is judged by, a PEM file ($BERTH_TO_CACERT).", valueName: "file"))
+    var toAuthorities: String?
 
     @Option(
-        help: ArgumentHelp("Certificate to show to the target, a PEM file ($BERTH_TO_TLS_CERT).", valueName: "file"))
-    var toTlsCert: String?
+        name: .customLong("to-cert"),
+        help: ArgumentHelp("Certificate to show to the target, a PEM file ($BERTH_TO_CERT).", valueName: "file"))
+    var toCertificate: String?
 
-    @Option(help: ArgumentHelp("Key of that certificate, a PEM file ($BERTH_TO_TLS_KEY).", valueName: "file"))
-    var toTlsKey: String?
+    @Option(
+        name: .customLong("to-key"),
+        help: ArgumentHelp("Key of that certificate, a PEM file ($BERTH_TO_KEY).", valueName: "file"))
+    var toCertificateKey: String?
 
-    @Option(help: ArgumentHelp("User and password at the target ($BERTH_TO_USER).", valueName: "name:password"))
+    @Flag(help: "Take any certificate of the target ($BERTH_TO_INSECURE_SKIP_TLS_VERIFY).")
+    var toInsecureSkipTlsVerify = false
+
+    @Option(
+        help: ArgumentHelp(
+            "User at the target, with the password behind a colon, or asked for ($BERTH_TO_USER).",
+            valueName: "name[:password]"))
     var toUser: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "That user's password; better in the environment ($BERTH_TO_PASSWORD).", valueName: "text"))
+    var toPassword: String?
 
     /// What to connect with.
     func configuration(timeout: Duration) throws(Failure) -> BerthConfiguration {
-        var configuration = try Connection.configuration(
-            endpoints: toEtcd, authorities: Connection.value(toTlsCa, "BERTH_TO_TLS_CA"),
-            certificate: Connection.value(toTlsCert, "BERTH_TO_TLS_CERT"),
-            key: Connection.value(toTlsKey, "BERTH_TO_TLS_KEY"), user: Connection.value(toUser, "BERTH_TO_USER"),
-            timeout: timeout, options: "--to-")
+        let user = ConnectionSources.value(toUser, "BERTH_TO_USER")
+        let isPasswordWanted = user?.contains(":") == false
+        let sources = ConnectionSources(
+            endpoints: toEtcd,
+            authorities: ConnectionSources.value(toAuthorities, "BERTH_TO_CACERT"),
+            certificate: ConnectionSources.value(toCertificate, "BERTH_TO_CERT"),
+            key: ConnectionSources.value(toCertificateKey, "BERTH_TO_KEY"),
+            skipsVerification: try ConnectionSources.isSet(
+                toInsecureSkipTlsVerify, "BERTH_TO_INSECURE_SKIP_TLS_VERIFY"),
+            user: user,
+            password: toPassword
+                ?? (isPasswordWanted ? ConnectionSources.value(nil, "BERTH_TO_PASSWORD") : nil),
+            options: "--to-")
+        var configuration = try sources.configuration(timeout: timeout)
         configuration.longestAnswer = SourceConnection.longestAnswer
         return configuration
     }

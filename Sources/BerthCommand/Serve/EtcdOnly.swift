@@ -3,7 +3,6 @@ import Configuration
 /// etcd's settings that Berth does not have. Each is either without meaning for a single member, and taken with a line in the
 /// log, or refused with the reason, because to take it would promise what Berth does not do.
 enum EtcdOnly {
-    private typealias Group = ServeTable.Group
     private typealias Setting = ServeTable.Setting
 
     static let groups = [

@@ -3,7 +3,7 @@ import GRPCTransport
 import StateMachine
 
 /// What a caller needs for a method at all, by the method's path, so that a method nobody thought of is for `root` alone.
-enum AccessRule: Sendable, Equatable {
+package enum AccessRule: Sendable, Equatable {
     /// Anybody: the method gives out who somebody is, or nothing that needs it.
     case open
     /// The method asks for itself, as it depends on the request.
@@ -16,7 +16,7 @@ enum AccessRule: Sendable, Equatable {
     case rootUntranslated
 
     /// Rules of etcd 3.5.33; `berth.v1` follows them.
-    static func rule(for path: String) -> AccessRule {
+    package static func rule(for path: String) -> AccessRule {
         if let rule = rules[path] { return rule }
         // Health checks and reflection tell nothing of what is stored.
         if path.hasPrefix("/grpc.") { return .open }

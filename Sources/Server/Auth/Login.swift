@@ -50,6 +50,7 @@ struct Login: Sendable {
             case .success(.right): order(name, password, state, call, tries: tries)
             case .success(.wrong):
                 access.passwords.failed(name)
+                context.metrics.authenticationFailures.add()
                 call.fail(EtcdError.authenticationFailed)
             case .success(.signed(let token)): answer(token, context.header, call)
             case .success(.failed(let error)), .failure(let error): call.fail(error)

@@ -26,7 +26,9 @@ final class PasswordDesk: Sendable {
     }
 
     /// What an unknown user's password is compared with: a hash of the usual cost that nothing matches.
-    var hashOfNobody: [UInt8] { Array("$2a$\(cost < 10 ? "0" : "")\(cost)$".utf8) + [UInt8](repeating: 0x2e, count: 53) }
+    var hashOfNobody: [UInt8] {
+        Array("$2a$\(cost < 10 ? "0" : "")\(cost)$".utf8) + [UInt8](repeating: UInt8(ascii: "."), count: 53)
+    }
 
     /// Hashes a password. `completion` runs on the calling event loop, unless the call ends first.
     func hash(_ password: [UInt8], for call: ServerCall, _ completion: @escaping (Result<[UInt8], EtcdError>) -> Void) {

@@ -41,7 +41,8 @@ final class AutoCompactor {
         }
         logger.info("automatic compaction", metadata: ["revision": "\(target)"])
         let request = Etcdserverpb_CompactionRequest.with { $0.revision = target.value }
-        context.propose(.compaction, request, expecting: Etcdserverpb_CompactionResponse.self, for: nil) { [self] result in
+        context.propose(.compaction, request, expecting: Etcdserverpb_CompactionResponse.self, for: nil) {
+            [self] result in
             switch result {
             case .success: schedule.ended(target, isDone: true, now: now)
             case .failure(let error) where error == .compacted: schedule.ended(target, isDone: true, now: now)

@@ -32,9 +32,24 @@ struct HTTPEndpoints: Sendable {
         if scope == .client {
             exchange.commonHeaders = corsHeaders(exchange.head)
             guard exchange.head.method != "OPTIONS" else { return exchange.answer(HTTPResponse(status: 200)) }
-            if let gateway, let path = target.gatewayPath { return gateway.respond(to: exchange, path: path) }
+            if let gateway, let path = target.gatewayPath {
+                if let refusal = refusal(of: exchange.head) { return exchange.answer(refusal) }
+                return gateway.respond(to: exchange, path: path)
+            }
         }
         exchange.answer(page(target, exchange.head.method, scope))
+    }
+
+    /// A client whose certificate would say who it is by gRPC is told that it does not here, as in etcd: it could believe
+    /// to act as somebody.
+    private func refusal(of head: HTTPHead) -> HTTPResponse? {
+        guard context.settings.tls?.requiresClientCertificate == true, context.access.table.isEnabled,
+            let name = head.peerCommonName, !name.isEmpty
+        else { return nil }
+        return .text(
+            400,
+            "the certificate's common name says nothing to the gateway; send a token, and use a certificate without one\n"
+        )
     }
 
     // MARK: - Pages

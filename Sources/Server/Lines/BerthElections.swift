@@ -49,7 +49,9 @@ struct BerthElections: Sendable {
                     switch result {
                     case .success(let found):
                         response.header = context.header(revision: found.revision)
-                        if let holder = found.holder, caller?.mayRead(QueueKey.line(name)) ?? true { response.holder = holder }
+                        if let holder = found.holder, caller?.mayRead(QueueKey.line(name)) ?? true {
+                            response.holder = holder
+                        }
                         call.respond(response)
                     case .failure(let error): call.fail(error)
                     }

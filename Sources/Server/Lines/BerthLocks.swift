@@ -53,7 +53,9 @@ struct BerthLocks: Sendable {
                     response.ahead = Int64(place.ahead)
                     end(call, result) {
                         response.header = context.header(revision: $0.revision)
-                        if let holder = $0.holder, caller?.mayRead(QueueKey.line(name)) ?? true { response.holder = holder }
+                        if let holder = $0.holder, caller?.mayRead(QueueKey.line(name)) ?? true {
+                            response.holder = holder
+                        }
                         return response
                     }
                 }

@@ -84,7 +84,8 @@ extension ServerContext {
 
     /// Ends a place; tells how it had ended if it was gone.
     func release(
-        key: [UInt8], token: Revision, for author: Author?, _ completion: @escaping (Result<Released, EtcdError>) -> Void
+        key: [UInt8], token: Revision, for author: Author?,
+        _ completion: @escaping (Result<Released, EtcdError>) -> Void
     ) {
         let payload = ReleaseView.encoded(key: key, token: token, at: Self.wallClock())
         propose(.lockRelease, payload, for: author) { result in

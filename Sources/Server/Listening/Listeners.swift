@@ -13,7 +13,6 @@ struct Listeners: Sendable {
     /// Nil without certificates.
     let credentials: TLSCredentials?
     private let settings: ServerSettings
-    private let handshakes = HandshakeCount()
     private let logger: Logger
 
     /// An address that is open.
@@ -40,7 +39,7 @@ struct Listeners: Sendable {
     ///
     /// - Throws: `ServerStartError` naming the address that cannot be had.
     func open(
-        _ group: MultiThreadedEventLoopGroup, services: ServiceTable, meter: CallMeter?,
+        _ group: MultiThreadedEventLoopGroup, services: ServiceTable, handshakes: HandshakeCount,
         http: @escaping @Sendable (HTTPExchange, HTTPEndpoints.Scope) -> Void
     ) async throws -> [Bound] {
         var bound: [Bound] = []
@@ -50,7 +49,7 @@ struct Listeners: Sendable {
                 let server = try await GRPCServer.bind(
                     host: url.host, port: url.port, group: group,
                     services: listener.service.answersGRPC ? services : ServiceTable(),
-                    http1: answer(listener, http), configuration: configuration(listener, meter), logger: logger)
+                    http1: answer(listener, http), configuration: configuration(listener, handshakes), logger: logger)
                 let actual = ClientURL(
                     host: url.host, port: server.localAddress?.port ?? url.port, isSecure: url.isSecure)
                 bound.append(Bound(service: listener.service, url: actual, server: server))
@@ -65,12 +64,10 @@ struct Listeners: Sendable {
         return bound
     }
 
-    private func configuration(_ listener: ListenPlan.Listener, _ meter: CallMeter?) -> ServerConfiguration {
+    private func configuration(_ listener: ListenPlan.Listener, _ handshakes: HandshakeCount) -> ServerConfiguration {
         var configuration = ServerConfiguration()
         settings.connections.apply(to: &configuration)
         configuration.maxRequestBytes = settings.maxRequestBytes + ServerSettings.messageOverhead
-        // It knows the methods by their places in the table.
-        configuration.meter = listener.service.answersGRPC ? meter : nil
         if listener.url.isSecure, let credentials {
             let secure = SecureListener(
                 credentials: credentials, offer: listener.service.offer, handshakes: handshakes, logger: logger)

@@ -23,10 +23,9 @@ final class ApplyTimes: Sendable {
         self.times = times
     }
 
-    /// An entry with this first byte was applied.
-    func took(_ kind: UInt8?, isSuccess: Bool, nanoseconds: Int) {
-        guard let kind, let histogram = times[2 * Int(kind) + (isSuccess ? 1 : 0)] else { return }
-        histogram.observe(nanoseconds)
+    /// An entry of a kind was applied.
+    func took(_ kind: CommandKind, isSuccess: Bool, nanoseconds: Int) {
+        times[2 * Int(kind.rawValue) + (isSuccess ? 1 : 0)]?.observe(nanoseconds)
         if nanoseconds > Self.slowNanoseconds { slow.add() }
     }
 
@@ -34,7 +33,8 @@ final class ApplyTimes: Sendable {
     var readings: [(operation: String, isSuccess: Bool, reading: HistogramReading)] {
         var found: [String: [HistogramReading]] = [:]
         var order: [String] = []
-        for kind in CommandKind.allCases {
+        // The entry that names the cluster is nobody's request.
+        for kind in CommandKind.allCases where kind != .identity {
             let name = kind.operationName
             if found[name] == nil { order.append(name) }
             for success in 0...1 {

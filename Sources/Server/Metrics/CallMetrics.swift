@@ -20,13 +20,12 @@ struct CallMetrics: Sendable {
         }
     }
 
-    func samples(_ read: (CallReading, Int) -> Int) -> [MetricSample] {
-        let reading = meter.reading
-        return methods.indices.map { MetricSample(Double(read(reading, $0)), labelText: methods[$0]) }
+    func samples(_ reading: CallReading, _ read: (CallReading) -> (Int) -> Int) -> [MetricSample] {
+        let number = read(reading)
+        return methods.indices.map { MetricSample(Double(number($0)), labelText: methods[$0]) }
     }
 
-    var endSamples: [MetricSample] {
-        let reading = meter.reading
+    func endSamples(_ reading: CallReading) -> [MetricSample] {
         var samples: [MetricSample] = []
         samples.reserveCapacity(ends.count * GRPCCode.allCases.count)
         for method in ends.indices {
@@ -39,16 +38,14 @@ struct CallMetrics: Sendable {
     }
 
     /// Times of each method's calls; none unless they are taken.
-    var timeSamples: [MetricSample] {
+    func timeSamples(_ reading: CallReading) -> [MetricSample] {
         guard meter.timesCalls else { return [] }
-        let reading = meter.reading
         return methods.indices.flatMap { MetricSample.histogram(reading.times($0), labels: pairs[$0]) }
     }
 
     /// Calls by type and by the API version their client names.
-    var requestSamples: [MetricSample] {
-        let reading = meter.reading
-        return [("stream", false), ("unary", true)].flatMap { type, isUnary in
+    func requestSamples(_ reading: CallReading) -> [MetricSample] {
+        [("stream", false), ("unary", true)].flatMap { type, isUnary in
             reading.versions(ofUnary: isUnary).map { version, calls in
                 MetricSample(Double(calls), labels: [("client_api_version", version), ("type", type)])
             }
@@ -56,10 +53,9 @@ struct CallMetrics: Sendable {
     }
 
     /// Range requests that were answered or named a revision that is not there: those that read the store.
-    var ranges: Int {
+    func ranges(_ reading: CallReading) -> Int {
         guard let range = meter.methods.firstIndex(where: { $0.service == "etcdserverpb.KV" && $0.name == "Range" })
         else { return 0 }
-        let reading = meter.reading
         return reading.ended(range, .ok) + reading.ended(range, .outOfRange)
     }
 }

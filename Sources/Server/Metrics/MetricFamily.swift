@@ -8,7 +8,7 @@ struct MetricFamily: Sendable {
     let name: String
     let help: String
     let kind: MetricKind
-    let samples: @Sendable (ServerContext) -> [MetricSample]
+    let samples: @Sendable (Scrape) -> [MetricSample]
 }
 
 /// The types that Berth's metrics have.
@@ -64,11 +64,12 @@ package enum MetricText {
 
     /// The metrics of a table, in its order.
     static func render(_ families: [MetricFamily], _ context: ServerContext) -> String {
+        let scrape = Scrape(context)
         var text = ""
         // As large as it usually is, so that it does not grow in steps.
         text.reserveCapacity(256 << 10)
         for family in families {
-            let samples = family.samples(context)
+            let samples = family.samples(scrape)
             // A metric without a line has no heading either.
             guard !samples.isEmpty else { continue }
             append(family.name, family.kind, help: family.help, samples, to: &text)

@@ -55,33 +55,30 @@ extension MetricTable {
             $0.metrics.watches(.stalls)
         },
         one("berth_connections_open", .gauge, "Client connections.") {
-            guard let meter = $0.metrics.calls?.meter else { return 0 }
+            guard let meter = $0.calls?.metrics.meter else { return 0 }
             return Double(max(0, meter.connectionsOpened.value - meter.connectionsClosed.value))
         },
         count("berth_connections_accepted_total", "Client connections that were accepted.") {
-            $0.metrics.calls?.meter.connectionsOpened.value ?? 0
+            $0.calls?.metrics.meter.connectionsOpened.value ?? 0
         },
         one("berth_streams_open", .gauge, "Calls that are open; waiting for a lock is one.") {
-            Double(max(0, $0.metrics.calls?.meter.reading.openCalls ?? 0))
+            Double(max(0, $0.calls?.reading.openCalls ?? 0))
         },
         MetricFamily(
             name: "berth_refused_total", help: "Connections, calls and writes that ran into a bound.", kind: .counter
         ) { context in
             let ofTransport = CallMeter.Bound.allCases.map {
-                ($0.rawValue, context.metrics.calls?.meter.refusals(by: $0) ?? 0)
+                ($0.rawValue, context.calls?.metrics.meter.refusals(by: $0) ?? 0)
             }
             return (ofTransport + [("log_queue", context.metrics.queueRefusals.value)]).map {
                 MetricSample(Double($0.1), labels: [("bound", $0.0)])
             }
         },
         count("berth_tls_handshake_failures_total", "TLS handshakes that failed.") {
-            $0.metrics.tlsHandshakeFailures.value
+            $0.metrics.handshakes.failures.value
         },
-        count("berth_authentication_failures_total", "Wrong users, passwords or tokens.") {
+        count("berth_authentication_failures_total", "Logins with a wrong user or password.") {
             $0.metrics.authenticationFailures.value
-        },
-        count("berth_permission_denials_total", "Requests refused because their user may not make them.") {
-            $0.metrics.permissionDenials.value
         },
     ]
 }

@@ -95,7 +95,7 @@ extension MetricTable {
         MetricFamily(
             name: "etcd_server_client_requests_total", help: "Calls, by what the client says of its API version.",
             kind: .counter
-        ) { $0.metrics.calls?.requestSamples ?? [] },
+        ) { $0.calls.map { $0.metrics.requestSamples($0.reading) } ?? [] },
     ]
 
     private static let health: [MetricFamily] = [
@@ -126,28 +126,28 @@ extension MetricTable {
 
     private static let network: [MetricFamily] = [
         count("etcd_network_client_grpc_received_bytes_total", "Bytes of messages that clients sent.") {
-            $0.metrics.calls?.meter.reading.receivedBytes ?? 0
+            $0.calls?.reading.receivedBytes ?? 0
         },
         count("etcd_network_client_grpc_sent_bytes_total", "Bytes of messages sent to clients.") {
-            $0.metrics.calls?.meter.reading.sentBytes ?? 0
+            $0.calls?.reading.sentBytes ?? 0
         },
     ]
 
     private static let grpc: [MetricFamily] = [
         MetricFamily(name: "grpc_server_started_total", help: "Calls that began.", kind: .counter) {
-            $0.metrics.calls?.samples { $0.started($1) } ?? []
+            $0.calls.map { $0.metrics.samples($0.reading, CallReading.started) } ?? []
         },
         MetricFamily(name: "grpc_server_handled_total", help: "Calls that ended, by status.", kind: .counter) {
-            $0.metrics.calls?.endSamples ?? []
+            $0.calls.map { $0.metrics.endSamples($0.reading) } ?? []
         },
         MetricFamily(name: "grpc_server_msg_received_total", help: "Request messages.", kind: .counter) {
-            $0.metrics.calls?.samples { $0.received($1) } ?? []
+            $0.calls.map { $0.metrics.samples($0.reading, CallReading.received) } ?? []
         },
         MetricFamily(name: "grpc_server_msg_sent_total", help: "Response messages.", kind: .counter) {
-            $0.metrics.calls?.samples { $0.sent($1) } ?? []
+            $0.calls.map { $0.metrics.samples($0.reading, CallReading.sent) } ?? []
         },
         MetricFamily(
             name: "grpc_server_handling_seconds", help: "Time from a call's headers to its end.", kind: .histogram
-        ) { $0.metrics.calls?.timeSamples ?? [] },
+        ) { $0.calls.map { $0.metrics.timeSamples($0.reading) } ?? [] },
     ]
 }

@@ -53,13 +53,14 @@ extension MetricTable {
         histogram("etcd_mvcc_hash_rev_duration_seconds", "Time that hashing the history took.") { $0.revisionHashes },
     ]
 
-    private static func ranges(_ context: ServerContext) -> Int {
-        context.counts[.ranges] + context.counts.readTxnRanges.value + (context.metrics.calls?.ranges ?? 0)
+    private static func ranges(_ scrape: Scrape) -> Int {
+        scrape.counts[.ranges] + scrape.counts.readTxnRanges.value
+            + (scrape.calls.map { $0.metrics.ranges($0.reading) } ?? 0)
     }
 
     private static let debugging: [MetricFamily] = [
         MetricFamily(name: "etcd_debugging_mvcc_keys_total", help: "Keys there are.", kind: .gauge) { context in
-            context.metrics.keyCensus.keys(context).map { [MetricSample(Double($0))] } ?? []
+            context.metrics.keyCensus.keys(context.context).map { [MetricSample(Double($0))] } ?? []
         },
         one("etcd_debugging_mvcc_current_revision", .gauge, "The newest revision.") {
             Double($0.store.publishedRevision.value)
@@ -82,7 +83,7 @@ extension MetricTable {
             "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", "Time that compactions took."
         ) { $0.compactionMilliseconds },
         one("etcd_debugging_auth_revision", .gauge, "The revision of users and roles.") {
-            Double($0.metrics.authRevision.load(ordering: .relaxed))
+            Double($0.access.table.state.revision)
         },
     ]
 
@@ -126,6 +127,6 @@ extension MetricTable {
     private static func ofProcess(
         _ name: String, _ kind: MetricKind, _ help: String, _ read: @escaping @Sendable (ProcessNumbers) -> Double
     ) -> MetricFamily {
-        one(name, kind, help) { _ in read(.recent) }
+        one(name, kind, help) { read($0.process) }
     }
 }

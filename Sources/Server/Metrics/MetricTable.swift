@@ -12,27 +12,27 @@ enum MetricTable {
     static let all: [MetricFamily] = etcd + berth
 
     static func one(
-        _ name: String, _ kind: MetricKind, _ help: String, _ read: @escaping @Sendable (ServerContext) -> Double
+        _ name: String, _ kind: MetricKind, _ help: String, _ read: @escaping @Sendable (Scrape) -> Double
     ) -> MetricFamily {
         MetricFamily(name: name, help: help, kind: kind) { [MetricSample(read($0))] }
     }
 
     /// Of a number that only grows.
     static func count(
-        _ name: String, _ help: String, _ read: @escaping @Sendable (ServerContext) -> Int
+        _ name: String, _ help: String, _ read: @escaping @Sendable (Scrape) -> Int
     ) -> MetricFamily {
         one(name, .counter, help) { Double(read($0)) }
     }
 
     /// A 1 whose label tells something.
     static func labelled(
-        _ name: String, _ help: String, _ label: String, _ read: @escaping @Sendable (ServerContext) -> String
+        _ name: String, _ help: String, _ label: String, _ read: @escaping @Sendable (Scrape) -> String
     ) -> MetricFamily {
         MetricFamily(name: name, help: help, kind: .gauge) { [MetricSample(1, labels: [(label, read($0))])] }
     }
 
     static func histogram(
-        of name: String, _ help: String, _ read: @escaping @Sendable (ServerContext) -> Histogram
+        of name: String, _ help: String, _ read: @escaping @Sendable (Scrape) -> Histogram
     ) -> MetricFamily {
         MetricFamily(name: name, help: help, kind: .histogram) { MetricSample.histogram(read($0).reading) }
     }

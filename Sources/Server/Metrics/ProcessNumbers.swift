@@ -1,6 +1,3 @@
-import Measures
-import Synchronization
-
 #if canImport(Glibc)
     import Glibc
 #endif
@@ -16,19 +13,6 @@ struct ProcessNumbers: Sendable {
 
     /// When the process began, in seconds since 1970; zero when the kernel does not say.
     static let startTime: Double = readStartTime()
-
-    private static let last = Mutex<(numbers: ProcessNumbers, at: Int)?>(nil)
-
-    /// As it was within the last few milliseconds: the lines of one scrape are of one look.
-    static var recent: ProcessNumbers {
-        last.withLock { last in
-            let now = MonotonicClock.nanoseconds
-            if let last, now - last.at < 5_000_000 { return last.numbers }
-            let numbers = ProcessNumbers()
-            last = (numbers, now)
-            return numbers
-        }
-    }
 
     /// As it is now.
     init() {
@@ -55,10 +39,7 @@ struct ProcessNumbers: Sendable {
         return Double(limit.rlim_cur)
     }
 
-    /// Since Linux 6.2 the folder's size is the number; before, its entries are counted.
     private static func countOpenFiles() -> Int {
-        var status = stat()
-        if stat("/proc/self/fd", &status) == 0, status.st_size > 0 { return Int(status.st_size) }
         guard let folder = opendir("/proc/self/fd") else { return 0 }
         defer { closedir(folder) }
         // Itself, `.` and `..` do not count.

@@ -41,13 +41,10 @@ final class ServerMetrics: Sendable {
     /// Writes refused because a lock guards a key.
     let lockRefusals = Counter()
     let leaseRenewals = Counter()
-    let tlsHandshakeFailures = Counter()
-    /// Wrong users or passwords, and tokens that are not valid.
+    /// TLS handshakes of all listeners.
+    let handshakes = HandshakeCount()
+    /// Logins with a wrong user or password.
     let authenticationFailures = Counter()
-    /// Requests refused because their user may not make them.
-    let permissionDenials = Counter()
-    /// The revision of users and roles; 1 is etcd's number for none.
-    let authRevision = Atomic<Int>(1)
     private let callMeter = Mutex<CallMetrics?>(nil)
     private let watchTallies = Mutex<[WatchTallies]>([])
 

@@ -99,7 +99,9 @@ struct ElectionService: Sendable {
         guard let decoded = decode(V3electionpb_ProclaimRequest.self, request, call) else { return }
         guard decoded.hasLeader else { return call.fail(EtcdError.electionLeaderMissing) }
         let caller: Caller?
-        do throws(EtcdError) { caller = try context.access.caller(of: call) } catch { return call.fail(error.asUnknown) }
+        do throws(EtcdError) { caller = try context.access.caller(of: call) } catch {
+            return call.fail(error.asUnknown)
+        }
         update(decoded.leader, value: [UInt8](decoded.value), for: caller?.author) { result in
             switch result {
             case .success(let header):
@@ -134,7 +136,9 @@ struct ElectionService: Sendable {
         var delete = Etcdserverpb_DeleteRangeRequest()
         delete.key = decoded.leader.key
         let caller: Caller?
-        do throws(EtcdError) { caller = try context.access.caller(of: call) } catch { return call.fail(error.asUnknown) }
+        do throws(EtcdError) { caller = try context.access.caller(of: call) } catch {
+            return call.fail(error.asUnknown)
+        }
         fenced(by: decoded.leader, .with { $0.requestDeleteRange = delete }, for: caller?.author) { result in
             switch result {
             case .success(let txn):

@@ -14,7 +14,9 @@ struct ReflectionService: Sendable {
     func register(in table: inout ServiceTable) {
         let services = served.union(Self.names).sorted()
         for name in Self.names {
-            table.streaming("/\(name)/ServerReflectionInfo") { ReflectionStream(call: $0, services: services).start() }
+            table.streaming("/\(name)/ServerReflectionInfo", type: .bidirectional) {
+                ReflectionStream(call: $0, services: services).start()
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+package import Measures
 import Synchronization
 
 /// Counts TLS handshakes that are under way against their bound, of all listeners and event loops together.
@@ -7,6 +8,8 @@ import Synchronization
 package final class HandshakeCount: Sendable {
     private let count = Atomic<Int>(0)
     private let limit: Int
+    /// Handshakes that failed, or never began because too many were under way.
+    package let failures = Counter()
 
     /// Far more than are ever under way where clients answer: one takes a millisecond or two of an event loop.
     package static let standardLimit = 1_024
@@ -19,6 +22,7 @@ package final class HandshakeCount: Sendable {
     package func begin() -> Bool {
         guard count.add(1, ordering: .relaxed).newValue <= limit else {
             end()
+            failures.add()
             return false
         }
         return true

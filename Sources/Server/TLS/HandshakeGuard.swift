@@ -45,6 +45,7 @@ final class HandshakeGuard: ChannelInboundHandler {
             handshakes.end()
             if let reason = judge() {
                 phase = .refused
+                handshakes.failures.add()
                 log("TLS client refused", reason, context)
                 return context.close(promise: nil)
             }
@@ -86,6 +87,7 @@ final class HandshakeGuard: ChannelInboundHandler {
     private func endHandshake() {
         guard phase == .shaking else { return }
         phase = .refused
+        handshakes.failures.add()
         handshakes.end()
     }
 

@@ -1,5 +1,5 @@
 import EtcdAPI
-import ProtobufWire
+package import ProtobufWire
 public import Store
 
 /// One change of users, roles or the switch, as it stands in the log: `CommandKind.auth`.
@@ -79,7 +79,7 @@ public enum AuthChange: Hashable, Sendable {
     }
 
     /// Reads an entry's payload.
-    init(_ message: UnsafeRawBufferPointer) throws(WireError) {
+    package init(_ message: UnsafeRawBufferPointer) throws(WireError) {
         var operation: Int64 = 0
         var fields = Fields(operation: .enable)
         var key: [UInt8] = []

@@ -111,6 +111,12 @@ public final class StoreImport {
             guard let record = KeyRecord(revision, sub, kind: kind, keyValue: encoded) else {
                 throw refused("revision \(revision).\(sub) is no change of a key")
             }
+            // A revision writes a key once, so no number that is counted up from here overflows.
+            guard record.version <= revision.value - record.createRevision.value + 1 else {
+                throw refused(
+                    "revision \(revision).\(sub) is version \(record.version) of a key created at revision "
+                        + "\(record.createRevision), which cannot be")
+            }
             try builder.add(revision, sub, stored, record)
             checksum.add(change: revision, sub, stored)
         }
