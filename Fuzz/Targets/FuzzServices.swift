@@ -5,6 +5,9 @@ import NIOCore
 import StateMachine
 import SwiftProtobuf
 
+#if canImport(Glibc)
+    import Glibc
+#endif
 #if canImport(FoundationEssentials)
     import FoundationEssentials
 #else
@@ -17,6 +20,14 @@ enum FuzzServices {
     static let limits = Limits()
     static let alarms = AlarmSet()
 
+    /// A fault put in on purpose, three steps deep, to see the fuzzer find it: `tools/fuzz TARGET --planted`.
+    static let isPlanted = getenv("FUZZ_PLANTED") != nil
+
+    static func stumble(over txn: TxnRequestView) {
+        guard isPlanted, txn.compares.count == 1, txn.success.count == 2 else { return }
+        preconditionFailure("the planted fault")
+    }
+
     static let table: ServiceTable = {
         var table = ServiceTable()
         checked(&table, "KV/Put") { bytes throws(EtcdError) in
@@ -27,7 +38,9 @@ enum FuzzServices {
             try RequestCheck.deleteRange(bytes, limits: limits, alarms: alarms).key.count
         }
         checked(&table, "KV/Txn") { bytes throws(EtcdError) in
-            try RequestCheck.txn(bytes, limits: limits, alarms: alarms).success.count
+            let txn = try RequestCheck.txn(bytes, limits: limits, alarms: alarms)
+            stumble(over: txn)
+            return txn.success.count
         }
         checked(&table, "Lease/LeaseGrant") { bytes throws(EtcdError) in
             Int(try RequestCheck.leaseGrant(bytes, alarms: alarms).timeToLive & 0xff)

@@ -23,6 +23,9 @@ enum JSONTarget {
         guard let bytes: [UInt8] = try? message.serializedBytes(),
             let text = bytes.withUnsafeBytes({ try? JSONCodec.encode($0, type: Request.protoMessageName) })
         else { preconditionFailure("no JSON for \(message)") }
+        if message is Etcdserverpb_TxnRequest {
+            bytes.withUnsafeBytes { bytes in (try? TxnRequestView(bytes)).map(FuzzServices.stumble(over:)) }
+        }
         guard let ours = text.withUnsafeBytes({ try? JSONCodec.decode($0, type: Request.protoMessageName) }) else {
             preconditionFailure("written and not read again: \(String(decoding: text, as: UTF8.self))")
         }

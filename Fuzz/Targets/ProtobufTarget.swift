@@ -45,7 +45,10 @@ enum ProtobufTarget {
         _ = try? RequestCheck.put(body, limits: limits, alarms: alarms)
         _ = try? RequestCheck.range(body)
         _ = try? RequestCheck.deleteRange(body, limits: limits, alarms: alarms)
-        if let txn = try? RequestCheck.txn(body, limits: limits, alarms: alarms) { _ = RequestCheck.quotaCost(txn) }
+        if let txn = try? RequestCheck.txn(body, limits: limits, alarms: alarms) {
+            _ = RequestCheck.quotaCost(txn)
+            FuzzServices.stumble(over: txn)
+        }
         _ = try? RequestCheck.compaction(body, alarms: alarms)
         _ = try? RequestCheck.leaseGrant(body, alarms: alarms)
         _ = try? RequestCheck.leaseRevoke(body, alarms: alarms)

@@ -77,7 +77,8 @@ class Peer:
 # HashKV and others of Maintenance are here as their refusals changed their texts with each line of versions.
 _OTHER_RIGHTS_EARLY = {
     "kv.Compact", "lease.LeaseGrant", "lease.LeaseRevoke", "lease.LeaseTimeToLive", "lease.LeaseLeases",
-    "cluster.MemberList", "maintenance.Alarm", "maintenance.Status",
+    "cluster.MemberList", "maintenance.Alarm", "maintenance.Status", "maintenance.MoveLeader",
+    "maintenance.Downgrade",
 }  # fmt: skip
 
 
