@@ -28,6 +28,14 @@ struct JWTKeyFiles {
         }
     }
 
+    private var digestBytes: Int {
+        switch options.method {
+        case .rs256, .ps256, .es256, .hs256: 32
+        case .rs384, .ps384, .es384, .hs384: 48
+        case .rs512, .ps512, .es512, .hs512: 64
+        }
+    }
+
     // MARK: - RSA
 
     private func addRSA(to keys: JWTKeyCollection, isPSS: Bool) async throws -> Bool {
@@ -82,7 +90,11 @@ struct JWTKeyFiles {
                 "sign-method \(options.method.rawValue) needs priv-key, the file of the shared secret")
         }
         let secret = try read("priv-key", file)
-        guard !secret.isEmpty else { throw TokenOptionError("priv-key: \(file) is empty; put the shared secret there") }
+        // RFC 7518, section 3.2: no shorter than what the hash gives.
+        guard secret.count >= digestBytes else {
+            throw TokenOptionError(
+                "priv-key: \(file) has \(secret.count) bytes; \(options.method.rawValue) takes \(digestBytes) at least")
+        }
         await keys.add(hmac: HMACKey(from: secret), digestAlgorithm: digest)
         return true
     }

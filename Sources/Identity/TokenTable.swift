@@ -81,12 +81,7 @@ public struct TokenTable: Sendable {
     }
 
     private mutating func removeFirstToEnd(of candidates: [UInt64]) {
-        let first = candidates.min { (tokens[$0]?.expiry, $0) < (tokens[$1]?.expiry, $1) }
-        if let first { remove(first) }
+        let known = candidates.compactMap { number in tokens[number].map { (expiry: $0.expiry, number: number) } }
+        if let first = known.min(by: { ($0.expiry, $0.number) < ($1.expiry, $1.number) }) { remove(first.number) }
     }
-}
-
-private func < (a: (MonotonicInstant?, UInt64), b: (MonotonicInstant?, UInt64)) -> Bool {
-    guard let left = a.0, let right = b.0 else { return a.0 == nil && b.0 != nil }
-    return (left, a.1) < (right, b.1)
 }

@@ -1,13 +1,17 @@
 """Users, roles and permissions: who is known, what is refused, and in which words."""
 
 import concurrent.futures
+import http.client
 import re
+import ssl
 import threading
 
+import grpc
 import pytest
 
 from harness.api import berth, pb
-from harness.client import StreamEnded, Stream
+from harness.certificates import Authority
+from harness.client import Stream, StreamEnded
 from harness.users import (
     BAD_LOGIN,
     BAD_MANAGEMENT,
@@ -480,3 +484,37 @@ def test_the_server_expires_leases_and_raises_alarms_as_itself(new_server):
         with client.watch(metadata=[("token", root.token)]) as watch:
             watch.create(b"k")
             assert watch.events(1)[0].type == 1
+
+
+def test_a_certificates_common_name_is_the_user_where_there_is_no_token(new_server, tmp_path):
+    authority = Authority(tmp_path / "certificates")
+    server = new_server(security=authority.security("ann")).start()
+    other = authority.certificate("stranger", "/CN=nobody")
+    with server.client() as ann:
+        As(ann).user("ann", "p", (READ, b"k", b""))
+        root = root_of(ann)  # A token counts before the certificate.
+        get = pb.RangeRequest(key=b"k")
+        assert As(ann)("KV/Range", get).count == 0
+        assert As(ann).try_("KV/Put", pb.PutRequest(key=b"k")) == DENIED
+        assert As(ann)("Auth/UserGet", pb.AuthUserGetRequest(name="ann")).roles == ["ann"]
+        root.put(b"k")
+        assert As(ann, "abcdefghijklmnop.4").try_("KV/Range", get) == BAD_TOKEN
+        credentials = grpc.ssl_channel_credentials(
+            authority.file.read_bytes(), other.key.read_bytes(), other.file.read_bytes()
+        )
+        with server.client(credentials=credentials) as stranger:
+            assert As(stranger).try_("KV/Range", get) == DENIED
+            assert As(stranger).try_("KV/Compact", pb.CompactionRequest(revision=1)) == (
+                "FAILED_PRECONDITION",
+                "etcdserver: user name not found",
+            )
+        # What comes through the gateway is nobody's.
+        context = ssl.create_default_context(cafile=authority.file)
+        context.load_cert_chain(authority.folder / "client.pem", authority.folder / "client.key")
+        connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=60)
+        connection.request("POST", "/v3/kv/range", '{"key":"aw=="}')
+        answer = connection.getresponse()
+        assert answer.status == 400 and b"user name is empty" in answer.read()
+        connection.request("POST", "/v3/kv/range", '{"key":"aw=="}', {"Authorization": root.token})
+        assert connection.getresponse().status in (200, 400)
+        connection.close()

@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import shutil
+import subprocess
 
 import pytest
 
@@ -187,3 +188,33 @@ def root_pair(nobody):
         return pair
     pair = nobody.login("root", "p")  # It was made with the other password.
     return pair if isinstance(pair, Pair) else nobody
+
+
+def make_keys(folder):
+    """Keys as `openssl` writes them: by method, the file."""
+    run = lambda *arguments: subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+    rsa, curve, secret = folder / "rsa.pem", folder / "p256.pem", folder / "secret"
+    run("genrsa", "-out", str(rsa), "2048")
+    run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(curve))
+    secret.write_bytes(b"a secret shared by two servers, " * 2)
+    return {"RS256": rsa, "PS384": rsa, "ES256": curve, "HS512": secret}
+
+
+@pytest.mark.parametrize("method", ["RS256", "PS384", "ES256", "HS512"])
+def test_signed_tokens_of_one_are_good_at_the_other(new_server, tmp_path, method):
+    token = f"jwt,sign-method={method},priv-key={make_keys(tmp_path)[method]},ttl=1m"
+    servers = [
+        new_server(kind="berth", auth_token=token).start(),
+        new_server(kind=ETCD, auth_token=token, heartbeat_interval=50, election_timeout=500).start(),
+    ]
+    with servers[0].client() as ours, servers[1].client() as theirs:
+        berth, etcd = root_of(ours), root_of(theirs)
+        get = pb.RangeRequest(key=b"k")
+        assert As(ours, etcd.token)("KV/Range", get).count == 0
+        assert As(theirs, berth.token)("KV/Range", get).count == 0
+        for client, token in ((ours, etcd.token), (theirs, berth.token)):
+            assert As(client, token[:-2]).try_("KV/Range", get) == BAD_TOKEN
+        old = "INVALID_ARGUMENT", "etcdserver: revision of auth store is old"
+        for side in (berth, etcd):
+            side.add_role("r")
+            assert side.try_("KV/Range", get) == old

@@ -105,6 +105,7 @@ def test_with_a_config_file_etcds_variables_are_not_read(config_file):
         (["--cert-file", "c"], {}, ["--cert-file", "--key-file"]),
         (["--key-file", "c"], {}, ["--cert-file", "--key-file"]),
         (["--client-cert-auth"], {}, ["--client-cert-auth", "--trusted-ca-file"]),
+        (["--cert-file=c", "--key-file=k", "--client-cert-auth"], {}, ["--client-cert-auth", "--trusted-ca-file"]),
         (["--trusted-ca-file", "c"], {}, ["--trusted-ca-file", "--cert-file"]),
         (
             ["--cert-file=c", "--key-file=k", "--trusted-ca-file=a", "--client-cert-auth", "--client-cert-optional"],
@@ -112,7 +113,11 @@ def test_with_a_config_file_etcds_variables_are_not_read(config_file):
             ["--client-cert-auth", "--client-cert-optional"],
         ),
         (["--listen-client-urls", "https://127.0.0.1:1"], {}, ["--listen-client-urls", "--cert-file"]),
-        (["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], {}, ["--tls-min-version", "--tls-max-version"]),
+        (
+            ["--cert-file=c", "--key-file=k", "--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+            {},
+            ["--tls-min-version", "--tls-max-version"],
+        ),
         ([], {"BERTH_CERT_FILE": "c"}, ["--cert-file", "BERTH_CERT_FILE", "--key-file"]),
     ],
 )
@@ -350,7 +355,8 @@ def test_a_folder_of_etcds_is_left_alone(tmp_path):
         (["--log-outputs=/nonexistent/log"], "--log-outputs has '/nonexistent/log': No such file"),
         (["--metrics=all"], "--metrics is 'all'; expected one of basic, extensive"),
         (["--bcrypt-cost=3"], "--bcrypt-cost is 3; expected 4 to 31"),
-        (["--auth-token=magic"], "--auth-token is 'magic'; expected simple, or jwt"),
+        (["--auth-token=magic"], "--auth-token"),
+        (["--auth-token=jwt,sign-method=XX"], "--auth-token"),
         (["--tls-min-version=TLS1.1"], "--tls-min-version is 'TLS1.1'; expected one of TLS1.2, TLS1.3"),
         (["--max-concurrent-streams=0"], "--max-concurrent-streams is 0; expected 1 to 4294967295"),
         (["--client-cert-auth", "false"], "such as --client-cert-auth=false"),

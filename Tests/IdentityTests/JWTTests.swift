@@ -122,6 +122,7 @@ private struct TokenOptionErrorExpected: Error {}
         }
         #expect(await refusal("RS256", [:]).contains("needs a key"))
         #expect(await refusal("HS256", [:]).contains("needs priv-key"))
+        #expect(await refusal("HS256", ["priv-key": "short"]).contains("has 31 bytes; HS256 takes 32 at least"))
         #expect(await refusal("RS256", ["priv-key": "absent"]).contains("cannot be read"))
         #expect(await refusal("RS256", ["priv-key": "p256"]).contains("has no key for RS256"))
         #expect(await refusal("ES384", ["priv-key": "p256"]).contains("has no key for ES384"))

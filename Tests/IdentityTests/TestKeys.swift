@@ -2,7 +2,7 @@
 enum TestKeys {
     static let foreignToken =
         "eyJhbGciOiAiSFMyNTYiLCAidHlwIjogIkpXVCJ9.eyJ1c2VybmFtZSI6ICJhbm4iLCAicmV2aXNpb24iOiAzLCAiZ"
-        + "XhwIjogMjAwMCwgIm5iZiI6IDEwMH0.uuVitbUVeYKKrvlHA4WtNC8ERuiup7FBB0lmo5IlKGA"
+        + "XhwIjogMjAwMCwgIm5iZiI6IDEwMH0.ZQ_BkIiLEZkjOB7rRPgECo58_ClPKziw5Rixub1MQN0"
 
     static let files: [(name: String, contents: String)] = [
         (
@@ -111,14 +111,15 @@ enum TestKeys {
         (
             "secret",
             """
-            a shared secret of the tests, long enough
+            a shared secret of the tests, long enough for the longest of the three ways
             """
         ),
         (
             "secret2",
             """
-            another secret of the tests, long enough
+            another secret of the tests, long enough for the longest of the three ways
             """
         ),
+        ("short", "31 bytes are one too few for it"),
     ]
 }

@@ -84,7 +84,7 @@ private func status(_ body: () async throws -> Void) async -> GRPCStatus {
 
     @Test func `a signed token counts for its auth revision, and one that is changed for nothing`() async throws {
         let file = FileManager.default.temporaryDirectory.appending(path: "berth-secret-\(UUID().uuidString)")
-        try Data("a secret that is shared with nobody".utf8).write(to: file)
+        try Data("a secret that is shared with nobody at all".utf8).write(to: file)
         defer { try? FileManager.default.removeItem(at: file) }
         try await RunningServer.run {
             $0.auth.token = "jwt,sign-method=HS256,priv-key=\(file.path)"

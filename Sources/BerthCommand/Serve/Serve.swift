@@ -88,9 +88,13 @@ struct Serve: AsyncParsableCommand {
 
     private func serve(_ start: Start, _ logger: Logger) async throws {
         let server = BerthServer(settings: start.settings, logger: logger) { report in
-            let addresses = report.addresses.map(\.description).joined(separator: ",")
+            let serving = [
+                ("serving", report.addresses), ("HTTP at", report.httpAddresses),
+                ("metrics at", report.metricsAddresses),
+            ].filter { !$0.1.isEmpty }.map { "\($0) \($1.map(\.description).joined(separator: ","))" }
             print(
-                "berth ready: serving \(addresses), data folder \(report.dataDirectory), revision \(report.revision)")
+                "berth ready: \(serving.joined(separator: ", ")), data folder \(report.dataDirectory), "
+                    + "revision \(report.revision)")
             fflush(nil)
             logger.info("ready to serve client requests")
             Systemd.tell("READY=1")

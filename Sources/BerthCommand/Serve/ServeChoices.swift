@@ -46,9 +46,11 @@ struct ServeChoices {
         settings.snapshotCount = snapshotCount ?? max(ServerSettings.defaultSnapshotCount, flushRevisions)
         settings.autoCompaction = try AutoCompactionSettings(
             mode: autoCompactionMode, retention: autoCompactionRetention, parse: { DurationText.parse($0) })
+        try auth.check()
         settings.auth = auth
         settings.tls = try checkedTLS()
         settings.http = http
+        try connections.check()
         settings.connections = connections
         settings.watchProgressInterval = watchProgressInterval
         settings.hasExtensiveMetrics = hasExtensiveMetrics
@@ -86,43 +88,24 @@ struct ServeChoices {
     }
 
     private func checkedTLS() throws(SettingsError) -> TLSSettings? {
-        guard tls.certFile.isEmpty == tls.keyFile.isEmpty else {
-            let (given, missing) = tls.keyFile.isEmpty ? ("--cert-file", "--key-file") : ("--key-file", "--cert-file")
-            throw SettingsError("\(given) is given without \(missing); expected both or none")
+        guard tls.certFile.isEmpty, tls.keyFile.isEmpty else {
+            try tls.check()
+            return tls
         }
-        if tls.certFile.isEmpty, let (setting, url) = listenURLs.first(where: { $0.url.isSecure }) {
+        if let (setting, url) = listenURLs.first(where: { $0.url.isSecure }) {
             throw SettingsError(
                 "\(setting) has \(url), but there is no certificate; expected --cert-file and --key-file")
         }
-        let clientRules: [(isGiven: Bool, setting: String)] = [
+        let rules: [(isGiven: Bool, setting: String)] = [
             (tls.requiresClientCertificate, "--client-cert-auth"),
             (tls.acceptsClientsWithoutCertificate, "--client-cert-optional"),
             (!tls.allowedHostnames.isEmpty, "--client-cert-allowed-hostname"),
-            (tls.revocationFile != nil, "--client-crl-file"),
+            (tls.revocationFile != nil, "--client-crl-file"), (tls.trustedCAFile != nil, "--trusted-ca-file"),
         ]
-        if let rule = clientRules.first(where: \.isGiven), tls.trustedCAFile == nil {
+        if let rule = rules.first(where: \.isGiven) {
             throw SettingsError(
-                "\(rule.setting) is given, but not which clients to trust; expected --trusted-ca-file with it")
+                "\(rule.setting) is given without TLS; expected --cert-file, --key-file and --trusted-ca-file with it")
         }
-        let required = clientRules.first {
-            $0.isGiven && $0.setting != "--client-cert-optional" && $0.setting != "--client-crl-file"
-        }
-        if let required, tls.acceptsClientsWithoutCertificate {
-            throw SettingsError(
-                "\(required.setting) and --client-cert-optional contradict each other; expected one of both")
-        }
-        if tls.trustedCAFile != nil, tls.certFile.isEmpty {
-            throw SettingsError("--trusted-ca-file is given without TLS; expected --cert-file and --key-file with it")
-        }
-        if tls.minimumVersion == "TLS1.3", tls.maximumVersion == "TLS1.2" {
-            throw SettingsError(
-                "--tls-min-version TLS1.3 is above --tls-max-version TLS1.2; expected it below or equal")
-        }
-        if tls.minimumVersion == "TLS1.3", !tls.cipherSuites.isEmpty {
-            throw SettingsError(
-                "--cipher-suites is given with --tls-min-version TLS1.3, whose suites cannot be chosen; expected one of both"
-            )
-        }
-        return tls.certFile.isEmpty ? nil : tls
+        return nil
     }
 }
