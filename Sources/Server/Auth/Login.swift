@@ -1,6 +1,7 @@
 import EtcdAPI
 import GRPCTransport
 import Identity
+import Measures
 import NIOCore
 import StateMachine
 import SwiftProtobuf

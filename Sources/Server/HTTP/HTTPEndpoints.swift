@@ -1,6 +1,7 @@
 import EtcdAPI
 import GRPCTransport
 import Gateway
+import StateMachine
 
 /// Everything that is answered over plain HTTP: the JSON gateway under `/v3/`, and the few pages beside it, of which the
 /// health checks need no user. Says who may ask from a browser (CORS).

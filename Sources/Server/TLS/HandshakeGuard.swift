@@ -1,5 +1,6 @@
 import GRPCTransport
 import Logging
+import Measures
 import NIOCore
 import NIOSSL
 import NIOTLS
