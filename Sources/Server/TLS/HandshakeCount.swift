@@ -3,8 +3,8 @@ import Synchronization
 
 /// Counts TLS handshakes that are under way against their bound, of all listeners and event loops together.
 ///
-/// A handshake costs far more than it costs whoever asks for it. Past the bound a connection is closed before its
-/// handshake begins; clients come again.
+/// A handshake costs far more than it costs whoever asks for it. Past the bound a connection is closed at its first bytes;
+/// clients come again. One that says nothing costs nothing, and is not counted.
 package final class HandshakeCount: Sendable {
     private let count = Atomic<Int>(0)
     private let limit: Int

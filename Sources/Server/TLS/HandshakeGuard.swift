@@ -28,8 +28,9 @@ final class HandshakeGuard: ChannelInboundHandler {
     private let logger: Logger
     private var phase = Phase.shaking
     private var hasLogged = false
+    private var isCounted = false
 
-    /// - Parameter handshakes: in which this one is counted already.
+    /// - Parameter handshakes: in which this one is counted from its first bytes on.
     init(
         _ tls: NIOSSLServerHandler, rules: ClientCertificateRules?, peer: ConnectionPeer, handshakes: HandshakeCount,
         logger: Logger
@@ -41,9 +42,15 @@ final class HandshakeGuard: ChannelInboundHandler {
         self.logger = logger
     }
 
+    /// The client has spoken: its handshake begins. False: too many are under way.
+    func begin() -> Bool {
+        isCounted = handshakes.begin()
+        return isCounted
+    }
+
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case .handshakeCompleted(let agreed)? = event as? TLSUserEvent, phase == .shaking {
-            handshakes.end()
+            uncount()
             if let reason = judge() {
                 phase = .refused
                 handshakes.failures.add()
@@ -89,6 +96,12 @@ final class HandshakeGuard: ChannelInboundHandler {
         guard phase == .shaking else { return }
         phase = .refused
         handshakes.failures.add()
+        uncount()
+    }
+
+    private func uncount() {
+        guard isCounted else { return }
+        isCounted = false
         handshakes.end()
     }
 

@@ -20,29 +20,17 @@ package struct SecureListener: Sendable {
         self.logger = logger
     }
 
-    private struct TooManyHandshakes: Error {}
+    private struct NoCertificate: Error {}
 
     /// Prepares one accepted connection, on its event loop.
-    ///
-    /// - Throws: when too many handshakes are under way; the connection is closed then.
     package func prepare(_ channel: any Channel, _ configuration: inout ServerConfiguration) throws {
         let material = credentials.material
-        guard let context = material.context(offer), handshakes.begin() else {
-            logger.debug(
-                "TLS handshake refused: too many are under way",
-                metadata: ["peer": "\(channel.remoteAddress?.description ?? "unknown")"])
-            throw TooManyHandshakes()
-        }
+        guard let context = material.context(offer) else { throw NoCertificate() }
         let peer = ConnectionPeer(eventLoop: channel.eventLoop)
         configuration.peer = peer
         let tls = NIOSSLServerHandler(context: context)
         let guardian = HandshakeGuard(
             tls, rules: material.rules, peer: peer, handshakes: handshakes, logger: logger)
-        do {
-            try channel.pipeline.syncOperations.addHandlers([tls, guardian])
-        } catch {
-            handshakes.end()
-            throw error
-        }
+        try channel.pipeline.syncOperations.addHandlers([HandshakeGate(guardian, logger: logger), tls, guardian])
     }
 }

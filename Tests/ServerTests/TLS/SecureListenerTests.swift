@@ -95,6 +95,23 @@ private let quiet = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler
         }
     }
 
+    @Test func `connections that say nothing take no place among the handshakes`() async throws {
+        let folder = try CertificateFolder()
+        defer { folder.remove() }
+        try await folder.make("server", subject: "/CN=server")
+        let settings = TLSSettings(certFile: folder.path("server.pem"), keyFile: folder.path("server-key.pem"))
+        let secure = SecureListener(
+            credentials: try TLSCredentials(settings, logger: quiet), offer: .all, handshakes: HandshakeCount(limit: 1),
+            logger: quiet)
+        try await serve({ try secure.prepare($0, &$1) }) { port in
+            let silent = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connect(host: "127.0.0.1", port: port).get()
+            let heard = try await name(port, folder, showing: nil)
+            #expect(heard == "nobody")
+            try await silent.close()
+        }
+    }
+
     @Test func `files are read when they change, and a broken one leaves the old in use`() async throws {
         let folder = try CertificateFolder()
         defer { folder.remove() }
