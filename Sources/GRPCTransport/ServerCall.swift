@@ -378,15 +378,6 @@ public final class ServerCall: @unchecked Sendable {
 
     // MARK: nghttp2's questions
 
-    /// What nghttp2 may take now.
-    enum Offer {
-        case bytes(Int)
-        case lastBytes(Int, trailers: GRPCStatus)
-        /// The end of a plain answer.
-        case plainEnd(Int)
-        case nothingYet
-    }
-
     func offer(upTo limit: Int) -> Offer {
         if let plain { return plain.offer(upTo: limit) }
         let count = min(outbound.byteCount, limit)
