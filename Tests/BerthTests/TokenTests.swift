@@ -36,7 +36,8 @@ import Testing
             if token == "token-1" { call.fail(refusal) } else { call.respond([]) }
         }
         let server = try await GRPCServer.bind(
-            host: "127.0.0.1", port: 0, group: .singleton, services: services, http1: { _ in .init(status: 404) },
+            host: "127.0.0.1", port: 0, group: .singleton, services: services,
+            http1: { $0.answer(.text(404, "not here\n")) },
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
         do {
             try await body(try #require(server.localAddress?.port), record)

@@ -260,7 +260,7 @@ class Run(AuthOperations, PlainOperations, ServiceOperations):
     def do_too_large(self):
         """Over the request limit, and over the message limit."""
         size = self.draw.random.choice([1_572_864, 2_097_152 + 1000])
-        self.both("kv.Put", pb.PutRequest(key=b"large", value=b"v" * size))
+        self.both("kv.Put", pb.PutRequest(key=b"large", value=b"v" * size), self.root_caller())
 
     # Leases
 

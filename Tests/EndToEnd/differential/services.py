@@ -82,7 +82,7 @@ class ServiceOperations:
             self.both("cluster.MemberPromote", pb.MemberPromoteRequest(ID=4242))
         else:
             urls = self.draw.random.choice([[], ["not a url"], [""]])
-            self.both("cluster.MemberAdd", pb.MemberAddRequest(peerURLs=urls))
+            self.both("cluster.MemberAdd", pb.MemberAddRequest(peerURLs=urls), self.root_caller())
 
     def do_health(self):
         service = self.draw.random.choice(["", "nothing"])  # Berth knows its services by name too, etcd does not.

@@ -21,7 +21,8 @@ private let quiet = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler
         configuration.handshakeTimeout = .hours(1)
         configuration.prepareConnection = prepare
         let server = try await GRPCServer.bind(
-            host: "127.0.0.1", port: 0, group: .singleton, services: services, http1: { _ in .init(status: 404) },
+            host: "127.0.0.1", port: 0, group: .singleton, services: services,
+            http1: { $0.answer(.text(404, "not here\n")) },
             configuration: configuration, logger: quiet)
         do {
             try await body(try #require(server.localAddress?.port))
