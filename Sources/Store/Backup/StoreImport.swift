@@ -144,7 +144,10 @@ public final class StoreImport {
 
     private func header(_ position: Position) throws(SnapshotError) -> SnapshotHeader {
         let (current, compacted) = (position.currentRevision, position.compactedRevision)
-        guard current >= .initial, current >= last.main, compacted >= .zero, compacted <= current else {
+        // Beyond half of what a revision can be, there is no room for those to come.
+        guard current >= .initial, current.value <= .max / 2, current >= last.main, compacted >= .zero,
+            compacted <= current
+        else {
             throw refused("its newest revision is \(current) and it is compacted to \(compacted), which cannot be")
         }
         return SnapshotHeader(
