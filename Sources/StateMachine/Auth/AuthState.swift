@@ -72,7 +72,7 @@ public struct AuthState: Sendable {
         guard user.isRoot else { throw .permissionDenied }
     }
 
-    private func isRoot(_ author: Author?) -> Bool {
+    func isRoot(_ author: Author?) -> Bool {
         author.flatMap { users[$0.name] }?.isRoot ?? false
     }
 }
