@@ -40,6 +40,8 @@ final class AccessControl: Sendable {
             guard let author = tokens.author(of: token, authRevision: reading.state.revision) else {
                 throw .invalidAuthToken
             }
+            // A signed token ends with any change of users, roles or the switch, for every method: etcd's rule.
+            guard author.authRevision >= reading.state.revision else { throw .authRevisionOld }
             return Caller(author: author, reading: reading)
         }
         // Behind a gateway stands whoever may call it, not the one whose certificate this is.
