@@ -117,6 +117,12 @@ public final class ServerCall: @unchecked Sendable {
         return request.requiresLeader
     }
 
+    /// Tells its connection from others, for bounds by connection; nil for a call of the gateway, and once it is over.
+    public var connectionIdentity: ObjectIdentifier? {
+        eventLoop.preconditionInEventLoop()
+        return connection.map { ObjectIdentifier($0) }
+    }
+
     /// The common name of the certificate the client showed; nil without TLS, without a certificate, and for calls of the
     /// gateway.
     public var peerCommonName: String? {

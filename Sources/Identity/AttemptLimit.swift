@@ -3,15 +3,27 @@ public import Vocabulary
 /// How often wrong passwords may be tried for one name: `burst` at once, then one for each `interval`. A right password
 /// costs nothing. Names nobody has are counted like others, so that this tells no names.
 ///
-/// Attempts that were let in together all count when they turn out wrong: what is below zero must be made up for before
-/// the next is let in, so that the mean stays what it should be.
+/// An attempt takes its credit when it is let in, and a right one gives it back: so no more are looked at together than may
+/// be wrong, and nobody is ever in debt. Attempts beside those may wait for what they give back.
 ///
 /// Isolation: none of its own; its owner holds it under a lock and hands it the time.
 public struct AttemptLimit: Sendable {
+    /// What becomes of an attempt.
+    public enum Admission: Sendable {
+        /// It may be looked at; `succeeded` or `failed` is to follow. One of which nothing is heard has cost its credit.
+        case admitted
+        /// The credit is with attempts under way, and may come back.
+        case occupied
+        /// There is none left.
+        case refused
+    }
+
     private struct Account {
         /// Wrong attempts that are free at `since`; grows by one for each interval, up to the burst.
         var credit: Int
         var since: MonotonicInstant
+        /// Attempts under way.
+        var pending = 0
     }
 
     /// Names remembered. Beyond, the one with the most credit is forgotten.
@@ -33,17 +45,31 @@ public struct AttemptLimit: Sendable {
     /// Names remembered.
     public var count: Int { accounts.count }
 
-    /// Whether an attempt for a name may be looked at now.
-    public mutating func admits(_ name: [UInt8], now: MonotonicInstant) -> Bool {
-        settle(name, now)
-        return accounts[name].map { $0.credit > 0 } ?? true
-    }
-
-    /// A password was wrong.
-    public mutating func failed(_ name: [UInt8], now: MonotonicInstant) {
+    /// Whether an attempt for a name may be looked at now; takes its credit.
+    public mutating func admits(_ name: [UInt8], now: MonotonicInstant) -> Admission {
         settle(name, now)
         if accounts[name] == nil, accounts.count >= maximumNames { forgetOne(now) }
-        accounts[name, default: Account(credit: burst, since: now)].credit -= 1
+        var account = accounts[name] ?? Account(credit: burst, since: now)
+        guard account.credit > 0 else { return account.pending > 0 ? .occupied : .refused }
+        account.credit -= 1
+        account.pending += 1
+        accounts[name] = account
+        return .admitted
+    }
+
+    /// An admitted attempt was wrong: it has cost its credit.
+    public mutating func failed(_ name: [UInt8], now: MonotonicInstant) {
+        settle(name, now)
+        accounts[name].map { accounts[name]?.pending = max(0, $0.pending - 1) }
+    }
+
+    /// An admitted attempt was right, or was not looked at after all: its credit comes back.
+    public mutating func succeeded(_ name: [UInt8], now: MonotonicInstant) {
+        settle(name, now)
+        guard var account = accounts[name] else { return }
+        account.credit += 1
+        account.pending = max(0, account.pending - 1)
+        accounts[name] = account.credit >= burst ? nil : account
     }
 
     /// Adds what has grown; an account that is whole again is forgotten.

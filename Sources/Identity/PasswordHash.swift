@@ -79,7 +79,14 @@ public enum PasswordHash {
             explicit_bzero(state, size)
             state.deallocate()
         }
-        let phrase = password.map { CChar(bitPattern: $0) } + [0]
+        // One buffer, cleared too: an array would be freed with the password in it.
+        let phrase = UnsafeMutablePointer<CChar>.allocate(capacity: password.count + 1)
+        for (position, byte) in password.enumerated() { phrase[position] = CChar(bitPattern: byte) }
+        phrase[password.count] = 0
+        defer {
+            explicit_bzero(phrase, password.count + 1)
+            phrase.deallocate()
+        }
         guard let result = crypt_rn(phrase, setting, state, Int32(size)) else { return nil }
         return Array(UnsafeRawBufferPointer(start: result, count: strlen(result)))
     }

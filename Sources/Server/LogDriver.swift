@@ -143,12 +143,11 @@ final class LogDriver: LogApplier, @unchecked Sendable {
         isBatchOpen = false
         let batch: CommittedBatch
         do {
-            batch = try machine.commit()
+            batch = try machine.commit(tokens: tokens.follow)
         } catch {
             return fail("a batch could not be committed: \(error)")
         }
         if !batch.leaseChanges.isEmpty { leases.follow(batch.leaseChanges) }
-        if !batch.tokenChanges.isEmpty { tokens.follow(batch.tokenChanges) }
         let hasRevisions = batch.lastRevision >= batch.firstRevision
         for loop in loops {
             let wantsEvents = hasRevisions && interest.wants(loop.number)

@@ -179,7 +179,7 @@ struct Member: Sendable {
         let watch = WatchSettings(
             fragmentBytes: settings.maxRequestBytes + ServerSettings.messageOverhead,
             header: { context.headerTemplate.header(revision: $0, term: context.term) },
-            authorize: { call, range throws(EtcdError) in try context.access.permit(call, .read, range) })
+            authorize: { call, range throws(EtcdError) in _ = try context.access.permit(call, .read, range) })
         table.streaming("/etcdserverpb.Watch/Watch", type: .bidirectional) { call in
             WatchStream(call: call, settings: watch).start()
         }

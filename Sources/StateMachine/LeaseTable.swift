@@ -7,21 +7,31 @@ public import Vocabulary
 /// the leader's clock's business.
 public final class LeaseTable: Sendable {
     /// Names one attachment of a key to a lease: the write that made it. Unique, and short whatever the key.
-    struct Attachment: Hashable, Comparable {
+    package struct Attachment: Hashable, Comparable {
         let revision: Revision
         let sub: UInt32
 
-        static func < (a: Attachment, b: Attachment) -> Bool { (a.revision, a.sub) < (b.revision, b.sub) }
+        package init(revision: Revision, sub: UInt32) {
+            self.revision = revision
+            self.sub = sub
+        }
+
+        package static func < (a: Attachment, b: Attachment) -> Bool { (a.revision, a.sub) < (b.revision, b.sub) }
     }
 
-    private struct Lease {
+    struct Lease {
         let timeToLiveSeconds: Int64
+        /// Tells it from one of the same id that was granted before.
+        let grant: UInt64
         var keys: [[UInt8]: Attachment] = [:]
+        /// Who may do what with all its keys; nil until somebody who is judged by them asks.
+        var judgements: LeaseJudgements?
     }
 
-    private let leases = Mutex<[LeaseID: Lease]>([:])
+    let leases = Mutex<[LeaseID: Lease]>([:])
+    private let grants = Atomic<UInt64>(0)
 
-    init() {}
+    package init() {}
 
     /// Whether the lease was granted and not revoked.
     public func exists(_ id: LeaseID) -> Bool {
@@ -66,22 +76,26 @@ public final class LeaseTable: Sendable {
         }
     }
 
-    func grant(_ id: LeaseID, timeToLiveSeconds: Int64) {
-        leases.withLock { $0[id] = Lease(timeToLiveSeconds: timeToLiveSeconds) }
+    package func grant(_ id: LeaseID, timeToLiveSeconds: Int64) {
+        let grant = grants.add(1, ordering: .relaxed).newValue
+        leases.withLock { $0[id] = Lease(timeToLiveSeconds: timeToLiveSeconds, grant: grant) }
     }
 
     /// Forgets a lease; returns its attachments in byte order of their keys.
-    func revoke(_ id: LeaseID) -> [(key: [UInt8], attachment: Attachment)] {
+    package func revoke(_ id: LeaseID) -> [(key: [UInt8], attachment: Attachment)] {
         let lease = leases.withLock { $0.removeValue(forKey: id) }
         return (lease?.keys ?? [:]).map { (key: $0.key, attachment: $0.value) }
             .sorted { $0.key.lexicographicallyPrecedes($1.key) }
     }
 
-    func attach(_ key: [UInt8], to id: LeaseID, _ attachment: Attachment) {
-        leases.withLock { $0[id]?.keys[key] = attachment }
+    package func attach(_ key: [UInt8], to id: LeaseID, _ attachment: Attachment) {
+        leases.withLock {
+            guard $0[id]?.keys.updateValue(attachment, forKey: key) == nil else { return }
+            $0[id]?.judgements?.attached(key)
+        }
     }
 
-    func detach(_ key: [UInt8], from id: LeaseID) -> Attachment? {
+    package func detach(_ key: [UInt8], from id: LeaseID) -> Attachment? {
         leases.withLock { $0[id]?.keys.removeValue(forKey: key) }
     }
 }

@@ -109,9 +109,15 @@ public final class StateMachine {
     }
 
     /// Ends the batch: makes it visible to readers and tells what it did.
-    public func commit() throws(StoreError) -> CommittedBatch {
+    ///
+    /// - Parameter follow: told what became of tokens before users and roles are published, so that by the time a changed
+    ///   password is seen its old tokens are gone.
+    public func commit(
+        tokens follow: ([TokenChange]) -> Void = { _ in }
+    ) throws(StoreError) -> CommittedBatch {
         if hasAuthChanged { authTable.announce(auth) }
         try writer.commit(appliedIndex: lastApplied, term: lastTerm)
+        if !tokenChanges.isEmpty { follow(tokenChanges) }
         if hasAuthChanged {
             authTable.publish(auth)
             hasAuthChanged = false

@@ -74,32 +74,42 @@ private func at(_ seconds: Int) -> MonotonicInstant { MonotonicInstant(sinceStar
 
     @Test func `wrong passwords are bounded for each name, and the bound grows back`() {
         var limit = AttemptLimit(burst: 3, interval: .seconds(1))
-        func admits(_ name: UInt8, _ seconds: Int) -> Bool { limit.admits([name], now: at(seconds)) }
         for _ in 0..<3 {
-            #expect(admits(1, 0))
+            #expect(limit.admits([1], now: at(0)) == .admitted)
             limit.failed([1], now: at(0))
         }
-        #expect(!admits(1, 0))
-        #expect(admits(2, 0))
-        #expect(admits(1, 1))
+        #expect(limit.admits([1], now: at(0)) == .refused)
+        #expect(limit.admits([2], now: at(0)) == .admitted)
+        limit.succeeded([2], now: at(0))
+        #expect(limit.admits([1], now: at(1)) == .admitted)
         limit.failed([1], now: at(1))
-        #expect(!admits(1, 1))
-        // Those that were let in together must be made up for.
-        for _ in 0..<5 { limit.failed([2], now: at(1)) }
-        #expect(!admits(2, 3))
-        #expect(admits(2, 4))
-        #expect(admits(1, 100) && admits(2, 100))
+        #expect(limit.admits([1], now: at(1)) == .refused)
+        #expect(limit.admits([1], now: at(100)) == .admitted)
+        limit.succeeded([1], now: at(100))
         #expect(limit.count == 0)
+    }
+
+    @Test func `no more are looked at together than may be wrong, and a burst leaves no debt`() {
+        var limit = AttemptLimit(burst: 3, interval: .seconds(1))
+        var admitted = 0
+        for _ in 0..<200 where limit.admits([1], now: at(0)) == .admitted { admitted += 1 }
+        #expect(admitted == 3)
+        #expect(limit.admits([1], now: at(0)) == .occupied)
+        limit.succeeded([1], now: at(0))
+        #expect(limit.admits([1], now: at(0)) == .admitted)
+        for _ in 0..<3 { limit.failed([1], now: at(0)) }
+        #expect(limit.admits([1], now: at(0)) == .refused)
+        #expect(limit.admits([1], now: at(1)) == .admitted)
     }
 
     @Test func `names are forgotten at the bound, those with the most credit first`() {
         var limit = AttemptLimit(burst: 3, interval: .seconds(1), maximumNames: 2)
-        func admits(_ name: UInt8, _ seconds: Int) -> Bool { limit.admits([name], now: at(seconds)) }
-        for _ in 0..<3 { limit.failed([1], now: at(0)) }
-        limit.failed([2], now: at(0))
-        limit.failed([3], now: at(0))
+        for name in [1, 1, 1, 2, 3] as [UInt8] {
+            #expect(limit.admits([name], now: at(0)) == .admitted)
+            limit.failed([name], now: at(0))
+        }
         #expect(limit.count == 2)
-        #expect(!admits(1, 0))
+        #expect(limit.admits([1], now: at(0)) == .refused)
     }
 }
 

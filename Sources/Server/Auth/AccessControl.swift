@@ -40,6 +40,8 @@ final class AccessControl: Sendable {
             guard let author = tokens.author(of: token, authRevision: reading.state.revision) else {
                 throw .invalidAuthToken
             }
+            // A signed token ends with any change of users, roles or the switch, for every method: etcd's rule.
+            guard author.authRevision >= reading.state.revision else { throw .authRevisionOld }
             return Caller(author: author, reading: reading)
         }
         // Behind a gateway stands whoever may call it, not the one whose certificate this is.
@@ -59,9 +61,25 @@ final class AccessControl: Sendable {
         }
     }
 
-    /// Refuses whoever may not read, or write, a range.
-    func permit(_ call: ServerCall, _ access: AuthState.Access, _ range: KeyRange) throws(EtcdError) {
-        try caller(of: call)?.permit(access, range)
+    /// Whether whoever makes a call may read a range, asked after what is in it was read, for what an answer may show beside
+    /// what was asked for. Judged as of now, however long the call has waited; in doubt not.
+    func mayShow(_ call: ServerCall, _ range: KeyRange) -> Bool {
+        do throws(EtcdError) {
+            let caller = try caller(of: call)
+            try caller?.permit(.read, range)
+            try confirm(caller)
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    /// Refuses whoever may not read, or write, a range; tells who it is, for `confirm`.
+    @discardableResult
+    func permit(_ call: ServerCall, _ access: AuthState.Access, _ range: KeyRange) throws(EtcdError) -> Caller? {
+        let caller = try caller(of: call)
+        try caller?.permit(access, range)
+        return caller
     }
 
     /// Refuses whoever does not hold the role `root`.
@@ -87,17 +105,7 @@ struct Caller: Sendable {
         try payload.withRawBytes { bytes throws(EtcdError) in
             let view: AcquireView
             do throws(WireError) { view = try AcquireView(bytes) } catch { throw .malformed(error) }
-            try state.permit(author, acquire: view, leases)
-        }
-    }
-
-    /// Whether a range may be read: for what an answer may show beside what was asked for.
-    func mayRead(_ range: KeyRange) -> Bool {
-        do throws(EtcdError) {
-            try permit(.read, range)
-            return true
-        } catch {
-            return false
+            try state.permit(author, acquire: view, leases, early: true)
         }
     }
 }

@@ -33,24 +33,44 @@ struct Login: Sendable {
     }
 
     private func compare(_ name: AuthName, _ password: [UInt8], _ call: ServerCall, tries: Int) {
-        let state = access.table.state
-        guard state.isEnabled else { return call.fail(EtcdError.authNotEnabled) }
-        let user = state.users[name]
-        guard user?.hasNoPassword != true else { return call.fail(EtcdError.passwordOfNoPasswordUser) }
-        guard access.passwords.admits(name) else { return call.fail(EtcdError.tooManyRequests) }
+        access.passwords.admit(name, for: call) {
+            let state = access.table.state
+            let user = state.users[name]
+            // This answer tells that there is such a user, so it counts as a wrong password does.
+            guard user?.hasNoPassword != true else {
+                access.passwords.failed(name)
+                return call.fail(EtcdError.passwordOfNoPasswordUser)
+            }
+            work(name, password, user, state, call, tries: tries)
+        } refused: {
+            call.fail(EtcdError.tooManyRequests)
+        }
+    }
+
+    private func work(
+        _ name: AuthName, _ password: [UInt8], _ user: AuthUser?, _ state: AuthState, _ call: ServerCall, tries: Int
+    ) {
+        guard state.isEnabled else {
+            access.passwords.succeeded(name)
+            return call.fail(EtcdError.authNotEnabled)
+        }
         // Someone without any right password costs as much as someone with one.
         let hash = user.flatMap { $0.password.isEmpty ? nil : $0.password }
-        let compared = hash ?? access.passwords.hashOfNobody
+        let compared = hash ?? access.passwords.hashOfNobody(state)
         let kind = access.tokens.kind
         access.passwords.run(for: call) { () -> Outcome in
             guard PasswordHash.matches(password, compared), hash != nil else { return .wrong }
             guard case .signed(let tokens) = kind else { return .right }
             return Self.sign(tokens, name, state.revision)
         } _: { result in
+            if case .success(.wrong) = result {
+                access.passwords.failed(name)
+            } else {
+                access.passwords.succeeded(name)
+            }
             switch result {
             case .success(.right): order(name, password, state, call, tries: tries)
             case .success(.wrong):
-                access.passwords.failed(name)
                 context.metrics.authenticationFailures.add()
                 call.fail(EtcdError.authenticationFailed)
             case .success(.signed(let token)): answer(token, context.header, call)

@@ -9,15 +9,22 @@ import Vocabulary
 
 /// Where passwords are hashed and compared: a few threads of its own, as one takes a core for some 60 ms.
 ///
-/// Bounds: half the cores, and `maximumWaiting` works in line; beyond that `etcdserver: too many requests`. Wrong passwords
+/// Bounds: half the cores, and `maximumWaiting` works in line; beyond that `etcdserver: too many requests`. Of those one
+/// connection has `maximumPerConnection`; its further ones wait `longestWait` for their turn, then get the same. Wrong passwords
 /// are bounded for each name by `AttemptLimit`, and a name over its bound gets the same answer, unhashed.
 final class PasswordDesk: Sendable {
     private static let maximumWaiting = 256
+    private static let maximumPerConnection = 4
+    /// What must wait asks again after `askAgain`, this often.
+    private static let longestWait = TimeAmount.seconds(10)
+    private static let askAgain = TimeAmount.milliseconds(50)
 
     let cost: Int
     private let pool: NIOThreadPool
     private let waiting = Atomic<Int>(0)
     private let attempts = Mutex(AttemptLimit())
+    /// Works in line and under way, of connections that have any.
+    private let shares = Mutex<[ObjectIdentifier: Int]>([:])
 
     init(cost: Int) {
         self.cost = cost
@@ -25,9 +32,10 @@ final class PasswordDesk: Sendable {
         pool.start()
     }
 
-    /// What an unknown user's password is compared with: a hash of the usual cost that nothing matches.
-    var hashOfNobody: [UInt8] {
-        Array("$2a$\(cost < 10 ? "0" : "")\(cost)$".utf8) + [UInt8](repeating: UInt8(ascii: "."), count: 53)
+    /// What an unknown user's password is compared with: a hash that nothing matches, of the cost that most passwords have.
+    func hashOfNobody(_ state: AuthState) -> [UInt8] {
+        let cost = state.usualPasswordCost ?? cost
+        return Array("$2a$\(cost < 10 ? "0" : "")\(cost)$".utf8) + [UInt8](repeating: UInt8(ascii: "."), count: 53)
     }
 
     /// Hashes a password. `completion` runs on the calling event loop, unless the call ends first.
@@ -43,9 +51,27 @@ final class PasswordDesk: Sendable {
         }
     }
 
-    /// Whether a password may be compared for a name now.
-    func admits(_ name: AuthName) -> Bool {
-        attempts.withLock { $0.admits(name.bytes, now: LeaseKeeper.now()) }
+    /// Asks whether a password may be compared for a name now, and calls `admitted` then, or `refused`. While all that may be
+    /// wrong at once are under way, it waits for one to turn out right.
+    func admit(
+        _ name: AuthName, for call: ServerCall, until: NIODeadline = .now() + PasswordDesk.longestWait,
+        _ admitted: @escaping () -> Void, refused: @escaping () -> Void
+    ) {
+        switch attempts.withLock({ $0.admits(name.bytes, now: LeaseKeeper.now()) }) {
+        case .admitted: admitted()
+        case .refused: refused()
+        case .occupied:
+            guard NIODeadline.now() < until else { return refused() }
+            call.eventLoop.assumeIsolated().scheduleTask(in: Self.askAgain) {
+                guard call.isActive else { return }
+                self.admit(name, for: call, until: until, admitted, refused: refused)
+            }
+        }
+    }
+
+    /// A password was right, or was not compared after all.
+    func succeeded(_ name: AuthName) {
+        attempts.withLock { $0.succeeded(name.bytes, now: LeaseKeeper.now()) }
     }
 
     /// A password was wrong.
@@ -55,11 +81,22 @@ final class PasswordDesk: Sendable {
 
     /// Works on a thread of the desk. What nobody waits for any more when its turn comes is left out.
     func run<Value: Sendable>(
-        for call: ServerCall, _ work: @escaping @Sendable () -> Value,
+        for call: ServerCall, until: NIODeadline = .now() + PasswordDesk.longestWait,
+        _ work: @escaping @Sendable () -> Value,
         _ completion: @escaping (Result<Value, EtcdError>) -> Void
     ) {
+        let connection = call.connectionIdentity
+        guard takeShare(of: connection) else {
+            guard NIODeadline.now() < until else { return completion(.failure(.tooManyRequests)) }
+            call.eventLoop.assumeIsolated().scheduleTask(in: Self.askAgain) {
+                guard call.isActive else { return }
+                self.run(for: call, until: until, work, completion)
+            }
+            return
+        }
         guard waiting.add(1, ordering: .relaxed).newValue <= Self.maximumWaiting else {
             waiting.subtract(1, ordering: .relaxed)
+            giveShare(of: connection)
             return completion(.failure(.tooManyRequests))
         }
         let isWanted = Flag(true)
@@ -68,12 +105,31 @@ final class PasswordDesk: Sendable {
         let answer = NIOLoopBound(completion, eventLoop: loop)
         pool.submit { state in
             self.waiting.subtract(1, ordering: .relaxed)
+            defer { self.giveShare(of: connection) }
             guard isWanted.value.load(ordering: .relaxed) else { return }
             let result: Result<Value, EtcdError> = state == .active ? .success(work()) : .failure(.stopped)
             loop.execute {
                 guard isWanted.value.load(ordering: .relaxed) else { return }
                 answer.value(result)
             }
+        }
+    }
+
+    /// Calls that no connection of the server's own carries, the gateway's, have no share: theirs come one by one.
+    private func takeShare(of connection: ObjectIdentifier?) -> Bool {
+        guard let connection else { return true }
+        return shares.withLock { shares in
+            guard shares[connection, default: 0] < Self.maximumPerConnection else { return false }
+            shares[connection, default: 0] += 1
+            return true
+        }
+    }
+
+    private func giveShare(of connection: ObjectIdentifier?) {
+        guard let connection else { return }
+        shares.withLock { shares in
+            let left = (shares[connection] ?? 1) - 1
+            shares[connection] = left > 0 ? left : nil
         }
     }
 

@@ -22,7 +22,7 @@ struct KVService: Sendable {
         do {
             let view = try RequestCheck.put(request, limits: context.limits, alarms: context.alarms)
             let caller = try context.access.caller(of: call)
-            try caller?.state.permit(caller?.author, put: view, context.leaseTable)
+            try caller?.state.permit(caller?.author, put: view, context.leaseTable, early: true)
             try context.quota.admit(RequestCheck.quotaCost(view), context)
             let author = caller?.author
             guard view.wantsPrevious else { return context.propose(.put, request, for: author, answering: call) }
@@ -51,7 +51,7 @@ struct KVService: Sendable {
         do {
             let view = try RequestCheck.txn(request, limits: context.limits, alarms: context.alarms)
             let caller = try context.access.caller(of: call)
-            try caller?.state.permit(caller?.author, txn: view, context.leaseTable)
+            try caller?.state.permit(caller?.author, txn: view, context.leaseTable, early: true)
             guard view.isReadOnly else {
                 try context.quota.admit(RequestCheck.quotaCost(view), context)
                 return context.proposeGated(.txn, [UInt8](request), for: caller?.author, answering: call)

@@ -35,7 +35,7 @@ struct LeaseService: Sendable {
         do {
             let view = try RequestCheck.leaseRevoke(request, alarms: context.alarms)
             let caller = try context.access.caller(of: call)
-            try caller?.state.permit(caller?.author, writingKeysOf: view.id, context.leaseTable)
+            try caller?.state.permit(caller?.author, writingKeysOf: view.id, context.leaseTable, early: true)
             context.propose(.leaseRevoke, request, for: caller?.author, answering: call)
         } catch {
             call.fail(error)
@@ -79,7 +79,7 @@ struct LeaseService: Sendable {
             let leases = context.keeper.byExpiry()
             if let caller {
                 for id in leases {
-                    try caller.state.permit(caller.author, .read, keys: context.leaseTable.keys(of: id))
+                    try caller.state.permit(caller.author, readingKeysOf: id, context.leaseTable)
                 }
             }
             try context.access.confirm(caller)

@@ -49,7 +49,7 @@ struct BerthElections: Sendable {
                     switch result {
                     case .success(let found):
                         response.header = context.header(revision: found.revision)
-                        if let holder = found.holder, caller?.mayRead(QueueKey.line(name)) ?? true {
+                        if let holder = found.holder, context.access.mayShow(call, QueueKey.line(name)) {
                             response.holder = holder
                         }
                         call.respond(response)
@@ -118,9 +118,10 @@ struct BerthElections: Sendable {
     private func leader(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(Berth_V1_LeaderRequest.self, request, call) else { return }
         let name = [UInt8](decoded.name)
+        let caller: Caller?
         do throws(EtcdError) {
             try checkName(name)
-            try context.access.permit(call, .read, QueueKey.line(name))
+            caller = try context.access.permit(call, .read, QueueKey.line(name))
         } catch {
             return call.fail(error)
         }
@@ -136,6 +137,7 @@ struct BerthElections: Sendable {
                     response.leader.value = Data(
                         try context.value(of: first.record.key, at: report.revision) ?? [])
                 }
+                try context.access.confirm(caller)
                 call.respond(response)
             } catch {
                 call.fail(error)
@@ -149,11 +151,11 @@ struct BerthElections: Sendable {
             let request = try Berth_V1_ElectionObserveRequest(serializedBytes: message)
             name = request.name
             try checkName([UInt8](request.name))
-            try context.access.permit(call, .read, QueueKey.line([UInt8](request.name)))
+            let caller = try context.access.permit(call, .read, QueueKey.line([UInt8](request.name)))
             guard request.startRevision >= 0 else {
                 throw EtcdError.invalidLockRequest("start_revision is \(request.startRevision); expected 0 or more")
             }
-            return ([UInt8](request.name), Revision(request.startRevision))
+            return ([UInt8](request.name), Revision(request.startRevision), caller)
         } answer: { (leader, revision) throws(EtcdError) in
             var response = Berth_V1_ElectionObserveResponse()
             response.header = context.header(revision: revision)

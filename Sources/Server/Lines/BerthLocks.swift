@@ -53,7 +53,7 @@ struct BerthLocks: Sendable {
                     response.ahead = Int64(place.ahead)
                     end(call, result) {
                         response.header = context.header(revision: $0.revision)
-                        if let holder = $0.holder, caller?.mayRead(QueueKey.line(name)) ?? true {
+                        if let holder = $0.holder, context.access.mayShow(call, QueueKey.line(name)) {
                             response.holder = holder
                         }
                         return response
@@ -115,17 +115,18 @@ struct BerthLocks: Sendable {
         guard let decoded = decode(Berth_V1_InspectRequest.self, request, call) else { return }
         let name = [UInt8](decoded.name)
         let limit: Int
+        let caller: Caller?
         do throws(EtcdError) {
             try name.withRawBytes { name throws(EtcdError) in try RequestCheck.checkName(name) }
             limit = try ReportLimit.checked(decoded.limit)
-            try context.access.permit(call, .read, QueueKey.line(name))
+            caller = try context.access.permit(call, .read, QueueKey.line(name))
         } catch {
             return call.fail(error)
         }
         context.ask {
             $0.report(line: name, limit: limit)
         } _: { result in
-            tell(call, result) { (context, report) throws(EtcdError) in
+            tell(call, caller, result) { (context, report) throws(EtcdError) in
                 var response = Berth_V1_InspectResponse()
                 response.header = context.header(revision: report.revision)
                 for place in report.places { response.places.append(try context.place(place)) }
@@ -140,9 +141,10 @@ struct BerthLocks: Sendable {
         guard let decoded = decode(Berth_V1_ListRequest.self, request, call) else { return }
         let limit: Int
         let prefix = [UInt8](decoded.prefix)
+        let caller: Caller?
         do throws(EtcdError) {
             limit = try ReportLimit.checked(decoded.limit)
-            try context.access.permit(call, .read, KeyRange(prefix: prefix))
+            caller = try context.access.permit(call, .read, KeyRange(prefix: prefix))
         } catch {
             return call.fail(error)
         }
@@ -150,7 +152,7 @@ struct BerthLocks: Sendable {
         context.ask {
             $0.reports(prefix: prefix, after: after, limit: limit, places: 1)
         } _: { result in
-            tell(call, result) { (context, found) throws(EtcdError) in
+            tell(call, caller, result) { (context, found) throws(EtcdError) in
                 var response = Berth_V1_ListResponse()
                 response.header = context.header(revision: found.revision)
                 response.more = found.isMore
@@ -167,15 +169,16 @@ struct BerthLocks: Sendable {
         }
     }
 
-    /// Puts a long answer together off the event loop.
+    /// Puts a long answer together off the event loop, for a caller who was judged.
     private func tell<Report: Sendable>(
-        _ call: ServerCall, _ result: Result<Report, EtcdError>,
+        _ call: ServerCall, _ caller: Caller?, _ result: Result<Report, EtcdError>,
         _ response: @escaping @Sendable (ServerContext, Report) throws(EtcdError) -> some Message
     ) {
         switch result {
         case .success(let report):
             context.answer(call) { context throws(EtcdError) in
                 let response = try response(context, report)
+                try context.access.confirm(caller)
                 return try EtcdError.encoding { try response.serializedBytes() }
             }
         case .failure(let error): call.fail(error)

@@ -18,8 +18,9 @@ struct LeaderAt {
 ///
 /// Isolation: the event loop of its call.
 final class LeadershipStream: OpenStream {
-    /// What a client asked for: the election's name, and the revision to begin with; zero begins with who leads now.
-    typealias Question = (name: [UInt8], start: Revision)
+    /// What a client asked for: the election's name, and the revision to begin with; zero begins with who leads now. And who
+    /// it is that was judged.
+    typealias Question = (name: [UInt8], start: Revision, caller: Caller?)
 
     private let context: ServerContext
     private let question: ([UInt8]) throws -> Question
@@ -55,8 +56,8 @@ final class LeadershipStream: OpenStream {
         guard !hasRequest else { return }
         hasRequest = true
         do {
-            let (name, start) = try question(message)
-            if start > .zero { follow(name, from: start) } else { begin(name) }
+            let (name, start, caller) = try question(message)
+            if start > .zero { follow(name, from: start) } else { begin(name, caller) }
         } catch let error as EtcdError {
             end(GRPCStatus(error))
         } catch {
@@ -65,14 +66,16 @@ final class LeadershipStream: OpenStream {
     }
 
     /// From now on: the leader there is, then what follows.
-    private func begin(_ name: [UInt8]) {
+    private func begin(_ name: [UInt8], _ caller: Caller?) {
         context.ask {
             $0.report(line: name, limit: 1)
         } _: { result in
             guard self.isOpen else { return }
             switch result {
             case .success(let report):
-                self.tell(report.places.first.map { LeaderAt($0.record) }, since: report.revision)
+                self.tell(report.places.first.map { LeaderAt($0.record) }, since: report.revision) {
+                    () throws(EtcdError) in try self.context.access.confirm(caller)
+                }
                 self.follow(name, from: report.revision.next)
             case .failure(let error): self.end(GRPCStatus(error))
             }
@@ -102,9 +105,14 @@ final class LeadershipStream: OpenStream {
         }
     }
 
-    private func tell(_ leader: LeaderAt?, since revision: Revision) {
+    /// - Parameter confirm: asked once the leader's value was read, and before it leaves.
+    private func tell(
+        _ leader: LeaderAt?, since revision: Revision, confirm: () throws(EtcdError) -> Void = {}
+    ) {
         do throws(EtcdError) {
-            if let message = try answer(leader, revision) { call.send(message) }
+            let message = try answer(leader, revision)
+            try confirm()
+            if let message { call.send(message) }
         } catch {
             end(GRPCStatus(error))
         }

@@ -163,8 +163,9 @@ struct ElectionService: Sendable {
     private func leader(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
         guard let decoded = decode(V3electionpb_LeaderRequest.self, request, call) else { return }
         let name = [UInt8](decoded.name)
+        let caller: Caller?
         do throws(EtcdError) {
-            try context.access.permit(call, .read, QueueKey.line(name))
+            caller = try context.access.permit(call, .read, QueueKey.line(name))
         } catch {
             return call.fail(error.asUnknown)
         }
@@ -174,7 +175,9 @@ struct ElectionService: Sendable {
             do throws(EtcdError) {
                 let report = try result.get()
                 guard let first = report.places.first else { throw EtcdError.electionNoLeader }
-                call.respond(try response(LeaderAt(first.record), since: report.revision))
+                let answer = try response(LeaderAt(first.record), since: report.revision)
+                try context.access.confirm(caller)
+                call.respond(answer)
             } catch {
                 call.fail(error.asUnknown)
             }
@@ -186,11 +189,10 @@ struct ElectionService: Sendable {
         LeadershipStream(call: call, context: context) { message in
             let name = [UInt8](try V3electionpb_LeaderRequest(serializedBytes: message).name)
             do throws(EtcdError) {
-                try context.access.permit(call, .read, QueueKey.line(name))
+                return (name, .zero, try context.access.permit(call, .read, QueueKey.line(name)))
             } catch {
                 throw error.asUnknown
             }
-            return (name, .zero)
         } answer: { (leader, revision) throws(EtcdError) in
             guard let leader else { return nil }
             let response = try response(leader, since: revision)

@@ -11,6 +11,23 @@ public struct AuthState: Sendable {
     public internal(set) var users: [AuthName: AuthUser] = [:]
     /// The roles by name.
     public internal(set) var roles: [AuthName: AuthRole] = [:]
+    /// How many passwords are hashed at which bcrypt cost.
+    private var passwordCosts: [Int: Int] = [:]
+
+    /// The bcrypt cost that most passwords are hashed with, of equals the highest; nil without passwords.
+    public var usualPasswordCost: Int? {
+        passwordCosts.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key
+    }
+
+    /// Puts a user in, takes one out, and counts their password's cost.
+    mutating func set(_ user: AuthUser?, named name: AuthName) {
+        if let cost = users[name]?.passwordCost {
+            let count = passwordCosts[cost, default: 1] - 1
+            passwordCosts[cost] = count > 0 ? count : nil
+        }
+        users[name] = user
+        if let cost = user?.passwordCost { passwordCosts[cost, default: 0] += 1 }
+    }
 
     /// Reckons anew what a user's roles come to. A role that is not there, as `root` may be, permits nothing here.
     mutating func refresh(_ name: AuthName) {
@@ -72,7 +89,17 @@ public struct AuthState: Sendable {
         guard user.isRoot else { throw .permissionDenied }
     }
 
-    private func isRoot(_ author: Author?) -> Bool {
+    func isRoot(_ author: Author?) -> Bool {
         author.flatMap { users[$0.name] }?.isRoot ?? false
+    }
+}
+
+extension AuthUser {
+    /// The cost written in a bcrypt hash, as in `$2a$10$`; nil for what is none.
+    fileprivate var passwordCost: Int? {
+        guard password.count == 60, password[3] == UInt8(ascii: "$"), password[6] == UInt8(ascii: "$") else {
+            return nil
+        }
+        return Int(String(decoding: password[4..<6], as: UTF8.self)).flatMap { 4...31 ~= $0 ? $0 : nil }
     }
 }

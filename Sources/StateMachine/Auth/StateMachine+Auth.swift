@@ -72,7 +72,8 @@ extension StateMachine {
 
     private func deleteUser(_ name: AuthName) throws(RequestFailure) {
         guard !(auth.isEnabled && name == .root) else { throw .refused(.invalidAuthManagement) }
-        guard auth.users.removeValue(forKey: name) != nil else { throw .refused(.userNotFound) }
+        _ = try user(name)
+        auth.set(nil, named: name)
         try storing { () throws(StoreError) in try writer.setRecord(.users, key: name.bytes, value: nil) }
         tokenChanges.append(.ended(user: name))
         try nextAuthRevision()
@@ -176,7 +177,7 @@ extension StateMachine {
         try storing { () throws(StoreError) in
             try writer.setRecord(.users, key: user.name.bytes, value: user.encoded())
         }
-        auth.users[user.name] = user
+        auth.set(user, named: user.name)
         auth.refresh(user.name)
     }
 
@@ -215,7 +216,7 @@ extension AuthState {
         }
         try visitRecords(of: store, in: .users) { (key, value) throws(StoreError) in
             let user = try Self.decode("users", key) { () throws(WireError) in try AuthUser(decoding: value) }
-            users[AuthName(key)] = user
+            set(user, named: AuthName(key))
         }
         for name in Array(users.keys) { refresh(name) }
         try visitRecords(of: store, in: .meta) { (key, value) throws(StoreError) in

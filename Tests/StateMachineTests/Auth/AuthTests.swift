@@ -188,6 +188,41 @@ extension AuthName: ExpressibleByStringLiteral {
         #expect(throws: EtcdError.authNotEnabled) { try machine.apply(.authenticate, entry.encoded()) }
     }
 
+    @Test func `a token has ended before the change that ends it is published`() throws {
+        let machine = try Machine()
+        try machine.turnAuthOn()
+        let revision = machine.authState.revision
+        let change = AuthChange.changePassword("ann", passwordHash: [1]).encoded()
+        _ = try machine.applyOpen(.authored, AuthoredEntry.prefix(machine.now(.root), kind: .auth) + change)
+        var told: [TokenChange] = []
+        var published: UInt64?
+        _ = try machine.machine.commit {
+            told = $0
+            published = machine.authState.revision
+        }
+        #expect(told == [.ended(user: "ann")])
+        #expect(published == revision)
+        #expect(machine.authState.revision == revision + 1)
+    }
+
+    @Test func `the usual cost of passwords is counted, also after a restart`() throws {
+        let machine = try Machine()
+        func hash(_ cost: String) -> Bytes { utf8("$2a$\(cost)$" + String(repeating: ".", count: 53)) }
+        #expect(machine.authState.usualPasswordCost == nil)
+        try machine.auth(.addUser("a", passwordHash: hash("04")))
+        #expect(machine.authState.usualPasswordCost == 4)
+        try machine.auth(.addUser("b", passwordHash: hash("12")))
+        #expect(machine.authState.usualPasswordCost == 12)
+        try machine.auth(.addUser("c", passwordHash: hash("04")))
+        try machine.auth(.addUser("d", passwordHash: nil))
+        #expect(machine.authState.usualPasswordCost == 4)
+        try machine.restart()
+        #expect(machine.authState.usualPasswordCost == 4)
+        try machine.auth(.deleteUser("a"))
+        try machine.auth(.changePassword("c", passwordHash: hash("11")))
+        #expect(machine.authState.usualPasswordCost == 12)
+    }
+
     @Test func `a change survives its way through the log`() throws {
         let range = KeyRange(key: [0, 1], end: [0])
         let changes: [AuthChange] = [
