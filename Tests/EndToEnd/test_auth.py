@@ -522,4 +522,4 @@ def test_a_certificates_common_name_is_the_user_where_there_is_no_token(new_serv
                 connection.close()
 
         code, body = through_gateway()
-        assert code == 400 and b"user name is empty" in body
+        assert code == 400 and b"common name" in body

@@ -19,8 +19,8 @@ struct Login: Sendable {
     private var access: AccessControl { context.access }
 
     func authenticate(_ call: ServerCall, _ request: UnsafeRawBufferPointer) {
-        guard access.table.isEnabled else { return call.fail(EtcdError.authNotEnabled) }
         guard let decoded = decode(Etcdserverpb_AuthenticateRequest.self, request, call) else { return }
+        guard access.table.isEnabled else { return call.fail(EtcdError.authNotEnabled) }
         compare(AuthName(decoded.name), Array(decoded.password.utf8), call, tries: Self.maximumTries)
     }
 
