@@ -243,7 +243,7 @@ def test_a_wrong_event_is_found(run, change):
 @pytest.mark.parametrize("change", AUTH_FAULTS)
 def test_a_wrong_judgement_is_found(run, change):
     with pytest.raises((Mismatch, Failure)):
-        run(Modes(auth=True), answer=Once(3, change)).run()
+        run(Modes(auth=True), answer=Once(1, change)).run()
 
 
 @pytest.mark.parametrize("change", HTTP_FAULTS)
