@@ -47,6 +47,8 @@ final class GatewayCall: CallCarrier {
     }
 
     func start() {
+        // Of an exchange that is over nobody would hear again: its timer would hold all this until it fires.
+        guard exchange.isActive else { return }
         exchange.onCancel = { self.ended($0) }
         exchange.onRoom = { self.call?.carrierHasRoom() }
         if entry.types.streamsRequests || exchange.head.wantsWebSocket {
