@@ -333,7 +333,9 @@ extension HTTP1Responder: ExchangeTransport {
                 .head(HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: fields))),
             promise: nil)
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
-        let socket = WebSocketTransport(loop: loop, exchange: exchange, limit: 2 * configuration.maxRequestBytes)
+        let socket = WebSocketTransport(
+            loop: loop, exchange: exchange, limit: 2 * configuration.maxRequestBytes,
+            patience: configuration.handshakeTimeout)
         exchange.move(to: socket)
         do {
             try socket.takeOver(channel, from: context, self)
