@@ -244,7 +244,10 @@ final class GatewayCall: CallCarrier {
         guard !isOver else { return }
         isOver = true
         timer?.cancel()
-        call = nil
+        let call = self.call
+        self.call = nil
+        // Its handler must not go on for nobody; a call that came to its end by itself hears nothing of it.
+        call?.carrierEnded(.reset)
         if entry.types.streamsResponses {
             if !hasAnswered {
                 exchange.start(
