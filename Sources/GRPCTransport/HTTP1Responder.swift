@@ -161,7 +161,7 @@ final class HTTP1Responder: ChannelDuplexHandler, RemovableChannelHandler, Serve
     }
 
     /// The decoder stops after such a request: the connection ends with its answer.
-    private var isUpgrade: Bool { head?.headers.contains(name: "upgrade") == true }
+    private var isUpgrade: Bool { head.map { $0.method == .CONNECT || $0.headers.contains(name: "upgrade") } ?? false }
 
     /// Its exchange begins when the request is whole, as the handlers that read HTTP may go then.
     private var isWebSocket: Bool { head?.asksForWebSocket == true }
