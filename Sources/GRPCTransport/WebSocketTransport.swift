@@ -90,6 +90,11 @@ final class WebSocketTransport: ChannelDuplexHandler, ServerMember {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isClosing else { return }
         let frame = unwrapInboundIn(data)
+        // RFC 6455, 5.1: a client's frames are masked.
+        guard frame.maskKey != nil else {
+            end(.reset)
+            return close(with: goodbye(1002))
+        }
         switch frame.opcode {
         case .text, .binary, .continuation:
             frame.unmaskedData.withUnsafeReadableBytes { exchange?.received($0) }
