@@ -146,7 +146,6 @@ final class GatewayCall: CallCarrier {
         guard !hasEndedInput else { return }
         splitter.append(bytes)
         readMessages()
-        if !isOver, !exchange.holds(splitter.heldBytes) { conclude(Self.tooMuchHeld) }
     }
 
     /// Hands on what has arrived whole, unless the handler pauses.
@@ -169,7 +168,9 @@ final class GatewayCall: CallCarrier {
             }
             receivedMessage(text)
         }
-        if !isOver { exchange.isReadingPaused = call?.isReadingPaused == true }
+        guard !isOver else { return }
+        guard exchange.holds(splitter.heldBytes) else { return conclude(Self.tooMuchHeld) }
+        exchange.isReadingPaused = call?.isReadingPaused == true
     }
 
     private func receivedMessage(_ text: [UInt8]) {
