@@ -91,7 +91,9 @@ public final class GRPCServer: Sendable {
             },
             addHTTP1: { channel in
                 try channel.pipeline.syncOperations.addHandlers([
-                    HTTPResponseEncoder(), ByteToMessageHandler(HTTPRequestDecoder()),
+                    HTTPResponseEncoder(),
+                    // What came with a WebSocket's handshake goes on to the WebSocket's handlers.
+                    ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes)),
                     HTTP1Responder(loop: loop, configuration: configuration, handler: http1),
                 ])
             })

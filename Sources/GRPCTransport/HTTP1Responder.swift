@@ -40,6 +40,8 @@ final class HTTP1Responder: ChannelDuplexHandler, RemovableChannelHandler, Serve
     /// When the connection is closed unless something happens; nil while it may take its time.
     private var patience: NIODeadline?
     private var watchdog: Scheduled<Void>?
+    /// How far the answers went since the clock was last set back.
+    private var progress = WriteProgress()
 
     /// Bytes of a body nobody wants that are read and dropped, so that the client sees its answer.
     private static let maxDroppedBytes = 8 << 20
@@ -159,7 +161,7 @@ final class HTTP1Responder: ChannelDuplexHandler, RemovableChannelHandler, Serve
     }
 
     /// The decoder stops after such a request: the connection ends with its answer.
-    private var isUpgrade: Bool { head?.headers.contains(name: "upgrade") == true }
+    private var isUpgrade: Bool { head.map { $0.method == .CONNECT || $0.headers.contains(name: "upgrade") } ?? false }
 
     /// Its exchange begins when the request is whole, as the handlers that read HTTP may go then.
     private var isWebSocket: Bool { head?.asksForWebSocket == true }
@@ -226,6 +228,7 @@ final class HTTP1Responder: ChannelDuplexHandler, RemovableChannelHandler, Serve
     private func allow(_ time: TimeAmount) {
         freshBytes = 0
         patience = .now() + time
+        if unsentAnswers > 0, let context { progress.mark(context.channel) }
         armWatchdog()
     }
 
@@ -238,7 +241,13 @@ final class HTTP1Responder: ChannelDuplexHandler, RemovableChannelHandler, Serve
     private func look() {
         watchdog = nil
         guard let patience else { return }
-        if patience <= .now() { abort() } else { armWatchdog() }
+        if unsentAnswers > 0, let context, progress.hasStepped(context.channel) {
+            allow(configuration.handshakeTimeout)
+        } else if patience <= .now() {
+            abort()
+        } else {
+            armWatchdog()
+        }
     }
 
     // MARK: ServerMember
@@ -285,11 +294,13 @@ extension HTTP1Responder: ExchangeTransport {
         guard let context else { return }
         unsentAnswers += 1
         isAnswerWhole = true
-        allow(configuration.handshakeTimeout)
         let sent = context.eventLoop.makePromise(of: Void.self)
         sent.futureResult.assumeIsolated().whenComplete { _ in self.answerSent() }
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: sent)
-        if isRequestWhole { exchangeEnded() } else { releaseRead() }
+        // After the write, as it counts what is left of it.
+        if isRequestWhole { return exchangeEnded() }
+        allow(configuration.handshakeTimeout)
+        releaseRead()
     }
 
     func abandon() {
@@ -322,7 +333,9 @@ extension HTTP1Responder: ExchangeTransport {
                 .head(HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: fields))),
             promise: nil)
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
-        let socket = WebSocketTransport(loop: loop, exchange: exchange, limit: 2 * configuration.maxRequestBytes)
+        let socket = WebSocketTransport(
+            loop: loop, exchange: exchange, limit: 2 * configuration.maxRequestBytes,
+            patience: configuration.handshakeTimeout)
         exchange.move(to: socket)
         do {
             try socket.takeOver(channel, from: context, self)

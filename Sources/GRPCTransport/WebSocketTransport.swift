@@ -18,15 +18,22 @@ final class WebSocketTransport: ChannelDuplexHandler, ServerMember {
     private var context: ChannelHandlerContext?
     private var isReadHeld = false
     private var wantsRoom = false
-    private var isDraining = false
+    private let patience: TimeAmount
+    /// Goodbye was said: nothing more is sent, and the connection ends when the client has taken what was.
+    private var isClosing = false
+    private var watchdog: Scheduled<Void>?
+    private var progress = WriteProgress()
 
     private static let newline: [UInt8] = [UInt8(ascii: "\n")]
 
-    /// - Parameter limit: the longest frame taken.
-    init(loop: LoopContext, exchange: HTTPExchange, limit: Int) {
+    /// - Parameters:
+    ///   - limit: the longest frame taken.
+    ///   - patience: how long a client may take for each step of what is left when its call is over.
+    init(loop: LoopContext, exchange: HTTPExchange, limit: Int, patience: TimeAmount) {
         self.loop = loop
         self.exchange = exchange
         self.limit = limit
+        self.patience = patience
     }
 
     /// Puts WebSocket's handlers in the place of HTTP's.
@@ -47,9 +54,13 @@ final class WebSocketTransport: ChannelDuplexHandler, ServerMember {
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
-    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+    func handlerRemoved(context: ChannelHandlerContext) {
+        watchdog?.cancel()
+        self.context = nil
+    }
 
     func channelInactive(context: ChannelHandlerContext) {
+        watchdog?.cancel()
         loop.leave(channel: context.channel)
         end(.connectionLost)
         context.fireChannelInactive()
@@ -77,7 +88,13 @@ final class WebSocketTransport: ChannelDuplexHandler, ServerMember {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isClosing else { return }
         let frame = unwrapInboundIn(data)
+        // RFC 6455, 5.1: a client's frames are masked.
+        guard frame.maskKey != nil else {
+            end(.reset)
+            return close(with: goodbye(1002))
+        }
         switch frame.opcode {
         case .text, .binary, .continuation:
             frame.unmaskedData.withUnsafeReadableBytes { exchange?.received($0) }
@@ -98,15 +115,31 @@ final class WebSocketTransport: ChannelDuplexHandler, ServerMember {
     }
 
     private func send(_ opcode: WebSocketOpcode, _ data: ByteBuffer) {
-        guard let context else { return }
+        guard !isClosing, let context else { return }
         context.writeAndFlush(wrapOutboundOut(WebSocketFrame(fin: true, opcode: opcode, data: data)), promise: nil)
     }
 
-    /// Says goodbye and closes.
+    /// Says goodbye, and closes when the client has taken that and all before it.
     private func close(with data: ByteBuffer) {
+        guard !isClosing, let context else { return }
+        isClosing = true
+        let sent = context.eventLoop.makePromise(of: Void.self)
+        sent.futureResult.assumeIsolated().whenComplete { _ in self.context?.close(promise: nil) }
+        let frame = WebSocketFrame(fin: true, opcode: .connectionClose, data: data)
+        context.writeAndFlush(wrapOutboundOut(frame), promise: sent)
+        progress.mark(context.channel)
+        armWatchdog()
+    }
+
+    private func armWatchdog() {
+        guard let context, context.channel.isActive else { return }
+        watchdog = context.eventLoop.assumeIsolated().scheduleTask(in: patience) { self.look() }
+    }
+
+    /// Gives up a client that took too little of what is left.
+    private func look() {
         guard let context else { return }
-        send(.connectionClose, data)
-        context.close(promise: nil)
+        if progress.hasStepped(context.channel) { armWatchdog() } else { context.close(promise: nil) }
     }
 
     private func goodbye(_ code: UInt16) -> ByteBuffer {
@@ -115,14 +148,13 @@ final class WebSocketTransport: ChannelDuplexHandler, ServerMember {
         return data
     }
 
-    func drain() {
-        isDraining = true
-        if exchange == nil { context?.close(promise: nil) }
-    }
+    /// It closes with its call.
+    func drain() {}
 
     func abort() {
         end(.serverShutdown)
         close(with: goodbye(1001))
+        context?.close(promise: nil)
     }
 }
 

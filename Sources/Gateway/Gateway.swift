@@ -47,6 +47,8 @@ public struct Gateway: Sendable {
     public func respond(to exchange: HTTPExchange, path: String) {
         if exchange.head.wantsWebSocket {
             exchange.acceptWebSocket(subprotocol: bearer(of: exchange.head).map { _ in "Bearer" })
+            // A handshake that was not complete is refused by now.
+            guard exchange.isActive else { return }
         } else if exchange.head.method != "POST" {
             guard entries[path] == nil else { return exchange.answer(.text(405, "Method Not Allowed\n")) }
         }

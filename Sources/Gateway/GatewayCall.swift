@@ -47,6 +47,8 @@ final class GatewayCall: CallCarrier {
     }
 
     func start() {
+        // Of an exchange that is over nobody would hear again: its timer would hold all this until it fires.
+        guard exchange.isActive else { return }
         exchange.onCancel = { self.ended($0) }
         exchange.onRoom = { self.call?.carrierHasRoom() }
         if entry.types.streamsRequests || exchange.head.wantsWebSocket {
@@ -144,7 +146,6 @@ final class GatewayCall: CallCarrier {
         guard !hasEndedInput else { return }
         splitter.append(bytes)
         readMessages()
-        if !isOver, !exchange.holds(splitter.heldBytes) { conclude(Self.tooMuchHeld) }
     }
 
     /// Hands on what has arrived whole, unless the handler pauses.
@@ -167,7 +168,9 @@ final class GatewayCall: CallCarrier {
             }
             receivedMessage(text)
         }
-        if !isOver { exchange.isReadingPaused = call?.isReadingPaused == true }
+        guard !isOver else { return }
+        guard exchange.holds(splitter.heldBytes) else { return conclude(Self.tooMuchHeld) }
+        exchange.isReadingPaused = call?.isReadingPaused == true
     }
 
     private func receivedMessage(_ text: [UInt8]) {
@@ -242,7 +245,10 @@ final class GatewayCall: CallCarrier {
         guard !isOver else { return }
         isOver = true
         timer?.cancel()
-        call = nil
+        let call = self.call
+        self.call = nil
+        // Its handler must not go on for nobody; a call that came to its end by itself hears nothing of it.
+        call?.carrierEnded(.reset)
         if entry.types.streamsResponses {
             if !hasAnswered {
                 exchange.start(

@@ -150,7 +150,15 @@ struct JSONWriter {
         if bytes.allSatisfy({ $0 < 0x80 }) {
             escaped(bytes)
         } else {
-            escaped(String(decoding: bytes, as: UTF8.self).utf8)
+            let text = String(decoding: bytes, as: UTF8.self)
+            var rest = text.unicodeScalars[...]
+            // Line ends to JavaScript though not to JSON: Go escapes them.
+            while let place = rest.firstIndex(where: { $0 == "\u{2028}" || $0 == "\u{2029}" }) {
+                escaped(text.utf8[rest.startIndex..<place])
+                literal(rest[place] == "\u{2028}" ? "\\u2028" : "\\u2029")
+                rest = rest[rest.index(after: place)...]
+            }
+            escaped(text.utf8[rest.startIndex...])
         }
         output.append(UInt8(ascii: "\""))
     }

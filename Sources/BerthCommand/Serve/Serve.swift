@@ -67,6 +67,8 @@ struct Serve: AsyncParsableCommand {
         let settings: ServerSettings
         do {
             settings = try choices.settings()
+            // What the start refuses is refused by --check-config too.
+            _ = try ListenPlan(settings)
         } catch {
             throw configuration.placed(error.description)
         }

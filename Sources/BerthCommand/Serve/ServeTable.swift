@@ -237,7 +237,7 @@ enum ServeTable {
         [
             Setting(
                 "check-config", .boolean, origin: .own, reach: .commandLine,
-                "Print the settings as a config file, each with its source, and end."
+                "Print the settings as a config file, each with its source, and end. Certificate and key files are not read."
             ) { _, _ in },
             Setting("version", .boolean, reach: .commandLine, "Print the version and end.") { _, _ in },
             Setting(

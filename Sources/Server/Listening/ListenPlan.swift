@@ -62,13 +62,14 @@ package struct ListenPlan: Sendable {
     private static func collide(_ first: ClientURL, _ second: ClientURL) -> Bool {
         guard first.port == second.port, first.port != 0 else { return false }
         let hosts = [first.host, second.host].map(plainHost)
-        return hosts[0] == hosts[1] || hosts.contains("*")
+        if hosts[0] == hosts[1] || hosts.contains("*") { return true }
+        // A name for either of the loopback's two addresses, which are two sockets.
+        return hosts.contains("localhost") && (hosts.contains("127.0.0.1") || hosts.contains("::1"))
     }
 
     private static func plainHost(_ host: String) -> String {
         switch host.lowercased() {
         case "0.0.0.0", "::": "*"
-        case "127.0.0.1", "::1": "localhost"
         case let name: name
         }
     }

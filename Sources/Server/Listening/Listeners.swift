@@ -46,9 +46,14 @@ struct Listeners: Sendable {
         for listener in plan.listeners {
             let url = listener.url
             do {
+                var answered = services
+                if !listener.service.answersGRPC {
+                    answered = ServiceTable()
+                    answered.meter = services.meter
+                }
                 let server = try await GRPCServer.bind(
                     host: url.host, port: url.port, group: group,
-                    services: listener.service.answersGRPC ? services : ServiceTable(),
+                    services: answered,
                     http1: answer(listener, http), configuration: configuration(listener, handshakes), logger: logger)
                 let actual = ClientURL(
                     host: url.host, port: server.localAddress?.port ?? url.port, isSecure: url.isSecure)

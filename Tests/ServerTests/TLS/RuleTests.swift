@@ -134,6 +134,8 @@ func `a name in a certificate stands for a host, and its star for one label`(
             $0.listenClientURLs += [ClientURL(host: "a", port: 0), ClientURL(host: "a", port: 0, isSecure: true)]
         }
         #expect(several.isEmpty, "other hosts, and ports the system chooses, do not collide")
+        let loopbacks = try refusal { $0.listenClientURLs.append(ClientURL(host: "::1", port: 1)) }
+        #expect(loopbacks.isEmpty, "IPv4's loopback and IPv6's are two sockets")
     }
 
     @Test func `HTTP with addresses of its own leaves gRPC alone to the client addresses`() throws {
