@@ -251,9 +251,7 @@ final class GatewayCall: CallCarrier {
         call?.carrierEnded(.reset)
         if entry.types.streamsResponses {
             if !hasAnswered {
-                exchange.start(
-                    status: StatusText.httpStatus(status.code),
-                    headers: status.code == .ok ? Self.headers : [Self.headers[0]])
+                exchange.start(status: StatusText.httpStatus(status.code), headers: [Self.headers[0]])
             }
             if status.code != .ok { exchange.write(StatusText.line(status)) }
             exchange.finish()

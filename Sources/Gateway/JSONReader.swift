@@ -1,7 +1,7 @@
 /// Turns a request's JSON into the bytes of its protobuf message, in one pass and by etcd's rules: both spellings of a
 /// field's name, `null` is unset, unknown fields are passed over, 64-bit numbers as numbers or strings, enumerations by
-/// name or number, bytes in padded standard base64. Of a field given twice the last counts; of a oneof's two fields, the
-/// one declared last.
+/// name or number, bytes in padded standard base64. Of a field given twice the last counts, but of its two
+/// spellings lower camel case; of a oneof's two fields, the one declared last.
 struct JSONReader {
     /// Where a field of the innermost open object lies in `output`, so that a second value can replace it.
     private struct Span {
@@ -29,11 +29,21 @@ struct JSONReader {
             throw JSONFault("\(place()): expected an object, got \(kind.rawValue)")
         }
         let base = spans.count
+        var camelCased: Set<Int> = []
         try scanner.object { scanner, key throws(JSONFault) in
-            let position = try key.withBytes { [schema] name throws(JSONFault) in
-                schema.messages[type].position(named: name)
+            let found = try key.withBytes { [schema] name throws(JSONFault) in
+                schema.messages[type].position(named: name).map { ($0, name.count) }
             }
-            guard let position else { return try scanner.skip() }
+            guard let (position, length) = found else { return try scanner.skip() }
+            let field = schema.messages[type].fields[position]
+            // The spellings differ in their length, as one has underscores.
+            if field.jsonName.count != field.protoName.count {
+                if length == field.jsonName.count {
+                    camelCased.insert(position)
+                } else if camelCased.contains(position) {
+                    return try scanner.skip()
+                }
+            }
             try self.field(position, of: type, &scanner, base)
         }
         spans.removeSubrange(base...)

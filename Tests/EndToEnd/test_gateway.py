@@ -245,6 +245,9 @@ def test_health_pages(server):
     assert page("/health?serializable=true") == (200, '{"health":"true","reason":""}')
     assert page("/livez") == (200, "ok\n")
     assert page("/livez?verbose") == (200, "[+]serializable_read ok\nok\n")
+    assert page("/livez?verbose&exclude=serializable_read") == (200, "ok\n")
+    only = "/livez/serializable_read?verbose&exclude=serializable_read"
+    assert page(only) == (200, "[+]serializable_read ok\nok\n")
     checks = ["data_corruption", "serializable_read", "linearizable_read", "non_learner"]
     assert page("/readyz?verbose") == (200, "".join(f"[+]{check} ok\n" for check in checks) + "ok\n")
     assert page("/readyz?verbose&exclude=non_learner&exclude=nothing") == (

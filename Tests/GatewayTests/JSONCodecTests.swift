@@ -53,6 +53,19 @@ import Testing
     }
 
     @Test(arguments: [
+        #"{"range_end":"YQ==","rangeEnd":"Yg=="}"#, #"{"rangeEnd":"Yg==","range_end":"YQ=="}"#,
+        #"{"rangeEnd":"YQ==","range_end":"YQ==","rangeEnd":"Yg=="}"#,
+    ])
+    func `of a field's two spellings lower camel case counts`(text: String) throws {
+        #expect(try decoded(text, as: Etcdserverpb_RangeRequest.self).rangeEnd == Data("b".utf8))
+    }
+
+    @Test func `line ends that JavaScript alone knows are escaped`() throws {
+        let member = Etcdserverpb_Member.with { $0.name = "é\u{2028}a\u{2029}" }
+        #expect(try encoded(member) == #"{"name":"é\u2028a\u2029"}"#)
+    }
+
+    @Test(arguments: [
         (#"{"lease":5}"#, 5), (#"{"lease":"5"}"#, 5), (#"{"lease":"-0"}"#, 0), (#"{"lease":" 7 "}"#, 7),
         (#"{"lease":9223372036854775807}"#, Int64.max), (#"{"lease":"-9223372036854775808"}"#, Int64.min),
         (#"{"lease":null}"#, 0),
