@@ -2,18 +2,6 @@ import CNghttp2
 import DequeModule
 public import NIOCore
 
-/// Why a call ended before its handler finished it.
-public enum CancelReason: Sendable {
-    /// The client reset the stream.
-    case reset
-    /// The connection is gone.
-    case connectionLost
-    /// The call's deadline passed; the client is told so.
-    case deadlineExceeded
-    /// The server stops and waits no longer.
-    case serverShutdown
-}
-
 /// One call as its handler sees it. Bound to its connection's event loop: everything but `eventLoop` must be used
 /// there, and is checked to be. A reference may travel through other threads to come back later.
 ///

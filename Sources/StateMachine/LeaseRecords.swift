@@ -10,7 +10,9 @@ package import Vocabulary
 package enum LeaseRecords {
     package static func leaseKey(_ id: LeaseID) -> [UInt8] { bigEndian(UInt64(bitPattern: id.value)) }
 
-    package static func leaseValue(timeToLiveSeconds: Int64) -> [UInt8] { bigEndian(UInt64(bitPattern: timeToLiveSeconds)) }
+    package static func leaseValue(timeToLiveSeconds: Int64) -> [UInt8] {
+        bigEndian(UInt64(bitPattern: timeToLiveSeconds))
+    }
 
     static func attachmentKey(_ id: LeaseID, _ attachment: LeaseTable.Attachment) -> [UInt8] {
         leaseKey(id) + bigEndian(UInt64(bitPattern: attachment.revision.value)) + bigEndian(attachment.sub)
