@@ -24,14 +24,14 @@ import Testing
 
     @Test func `all that was written reaches the client before the connection closes`() async throws {
         let line = [UInt8](repeating: UInt8(ascii: "x"), count: 1 << 20) + [UInt8(ascii: "\n")]
-        let answers = try await answers(to: handshake) { exchange in
+        let received = try await answers(to: handshake) { exchange in
             exchange.acceptWebSocket(subprotocol: nil)
             exchange.start(status: 200, headers: [])
             for _ in 0..<24 { exchange.write(line) }
             exchange.finish()
         }
-        #expect(answers.count > 24 << 20)
-        #expect(answers.suffix(4) == [0x88, 2, 0x03, 0xE8])
+        #expect(received.count > 24 << 20)
+        #expect(received.suffix(4) == [0x88, 2, 0x03, 0xE8])
     }
 
     /// Answers one message with itself.
@@ -45,12 +45,12 @@ import Testing
     }
 
     @Test func `a message in the same packet as the handshake is not lost`() async throws {
-        let answers = try await answers(to: handshake + message, echo)
-        #expect(answers.suffix(7) == [0x81, 1, UInt8(ascii: "a"), 0x88, 2, 0x03, 0xE8])
+        let received = try await answers(to: handshake + message, echo)
+        #expect(received.suffix(7) == [0x81, 1, UInt8(ascii: "a"), 0x88, 2, 0x03, 0xE8])
     }
 
     @Test func `a frame without a mask is a protocol error`() async throws {
-        let answers = try await answers(to: handshake + [0x81, 1, UInt8(ascii: "a")], echo)
-        #expect(answers.suffix(4) == [0x88, 2, 0x03, 0xEA])
+        let received = try await answers(to: handshake + [0x81, 1, UInt8(ascii: "a")], echo)
+        #expect(received.suffix(4) == [0x88, 2, 0x03, 0xEA])
     }
 }
