@@ -287,3 +287,24 @@ def test_bodies_without_end_by_http2_are_bounded(server):
             connection.body(stream, b'{"key":"' + b"A" * 60_000, end=False)
         put(server, "others", "go on")
         assert server.resident_bytes() - before < 200 << 20
+
+
+@pytest.mark.berth_only
+def test_a_websocket_handshake_that_is_not_complete_holds_nothing(server):
+    """Its deadline is far away, and must not keep what came with it that long."""
+    request = (
+        "GET /v3/watch HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Grpc-Timeout: 999999H\r\nX: {'y' * 12_000}\r\n\r\n"
+    ).encode()
+
+    def refused(times):
+        for _ in range(times):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+                connection.sendall(request)
+                with connection.makefile("rb") as file:
+                    assert file.read().startswith(b"HTTP/1.1 400 ")
+
+    refused(200)
+    before = server.resident_bytes()
+    refused(1_000)
+    assert server.resident_bytes() - before < 8 << 20

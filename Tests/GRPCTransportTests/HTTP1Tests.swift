@@ -33,6 +33,32 @@ import Testing
         }
     }
 
+    @Test func `a client that goes on reading gets a long answer, however long that takes`() async throws {
+        let size = 24 << 20
+        let answer: @Sendable (HTTPExchange) -> Void = { exchange in
+            exchange.answer(HTTPResponse(status: 200, body: [UInt8](repeating: 1, count: size)))
+        }
+        try await ServerFixture.run(limits: { $0.handshakeTimeout = .seconds(2) }, http1: answer) { fixture in
+            let peer = try await RawPeer.connect(fixture.port)
+            try await peer.channel.setOption(.maxMessagesPerRead, value: 1).get()
+            try await peer.channel.setOption(.autoRead, value: false).get()
+            try await peer.send(request)
+            var received = 0
+            var taken = 0
+            while received <= size {
+                peer.channel.read()
+                guard let more = await peer.bytes() else { break }
+                received += more.count
+                taken += more.count
+                guard taken >= 1 << 20 else { continue }
+                taken = 0
+                // The slowness is what is tested: six seconds in all, three times what the server waits for a step.
+                try await Task.sleep(for: .milliseconds(250))
+            }
+            #expect(received > size)
+        }
+    }
+
     @Test func `pipelined requests are all answered when the client reads`() async throws {
         let answers = Count()
         try await fixture(answers: answers) { fixture in
