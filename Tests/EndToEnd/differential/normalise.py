@@ -215,6 +215,12 @@ class Identity:
         elif isinstance(answer, pb.HashKVResponse):
             if answer.hash_revision == (request.revision if request.revision > 0 else answer.header.revision):
                 answer.hash_revision = 0
+        elif isinstance(answer, pb.AuthRoleGetResponse):
+            # etcd sorts permissions by key alone, with a sort that does not keep the order of equals.
+            if [p.key for p in answer.perm] == sorted(p.key for p in answer.perm):
+                perm = sorted(answer.perm, key=lambda p: (p.key, p.range_end))
+                del answer.perm[:]
+                answer.perm.extend(perm)
         elif isinstance(answer, pb.AuthenticateResponse):
             answer.token = "a token" if answer.token else ""
         elif hasattr(answer, "ID"):
