@@ -132,7 +132,8 @@ let package = Package(
         tests(
             "ServerTests",
             [
-                "Server", "BoltFile", "Store", "EtcdAPI", "GRPCTransport", "Measures", "Vocabulary", "TestSupport", protobuf,
+                "Server", "BoltFile", "Store", "EtcdAPI", "GRPCTransport", "Measures", "Vocabulary", "TestSupport",
+                protobuf,
                 nioSSL, nioCore, nioPosix, logging, lifecycle,
             ]),
         tests(
