@@ -50,6 +50,15 @@ public enum PasswordHash {
         return storedPrefix + computed.dropFirst(computedPrefix.count)
     }
 
+    /// What a password is compared with when there is none: no password matches it, after the work of the cost.
+    ///
+    /// - Parameter cost: within `costs`.
+    public static func ofNobody(cost: Int) -> [UInt8] {
+        precondition(costs.contains(cost), "a cost that bcrypt knows")
+        let digits = cost < 10 ? "0\(cost)$" : "\(cost)$"
+        return storedPrefix + Array(digits.utf8) + [UInt8](repeating: UInt8(ascii: "."), count: 53)
+    }
+
     /// Whether a password is the one that was hashed. Takes as long whichever byte differs, and as long as the hash's own
     /// cost says; at once only for a hash that is none, which no password matches.
     public static func matches(_ password: [UInt8], _ hash: [UInt8]) -> Bool {

@@ -133,7 +133,8 @@ struct Member: Sendable {
             machine.leases.all().map { .granted($0.id, timeToLiveSeconds: $0.timeToLiveSeconds) })
         tokens.forgetAll()
         let access = AccessControl(
-            table: machine.authTable, tokens: tokens, passwords: PasswordDesk(cost: settings.auth.bcryptCost),
+            table: machine.authTable, tokens: tokens,
+            passwords: PasswordDesk(cost: settings.auth.bcryptCost, counting: metrics.passwordHashes),
             takesCommonName: settings.tls?.requiresClientCertificate ?? false)
         let context = ServerContext(
             store: store, log: log, machine: machine, keeper: keeper, settings: settings,

@@ -2,6 +2,10 @@ import Identity
 import TestSupport
 import Testing
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
 @Suite struct PasswordHashTests {
@@ -39,6 +43,26 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
     func `hashes of other implementations are understood`(password: String, hash: String) {
         #expect(PasswordHash.matches(bytes(password), bytes(hash)))
         #expect(!PasswordHash.matches(bytes(password + "x"), bytes(hash)))
+    }
+
+    @Test func `the hash of nobody matches nothing, after the same work`() throws {
+        /// CPU time of this thread, the least of some: what else the machine does only adds.
+        func work(_ hash: [UInt8]) -> Double {
+            (0..<5).map { _ in
+                let start = cpuSeconds()
+                #expect(!PasswordHash.matches(bytes("wrong"), hash))
+                return cpuSeconds() - start
+            }.min() ?? 0
+        }
+        func cpuSeconds() -> Double {
+            var time = timespec()
+            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+            return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+        }
+        let real = work(try #require(PasswordHash.make(bytes("secret"), cost: 8)))
+        let nobody = work(PasswordHash.ofNobody(cost: 8))
+        // Without the work it would be a thousandth.
+        #expect(nobody > real / 4 && real > nobody / 4, "real \(real) s, nobody \(nobody) s")
     }
 
     @Test func `what is no hash matches nothing`() {

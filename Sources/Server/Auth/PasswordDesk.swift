@@ -1,6 +1,7 @@
 import EtcdAPI
 import GRPCTransport
 import Identity
+import Measures
 import NIOCore
 import NIOPosix
 import StateMachine
@@ -20,22 +21,24 @@ final class PasswordDesk: Sendable {
     private static let askAgain = TimeAmount.milliseconds(50)
 
     let cost: Int
+    /// Works that were done.
+    private let done: Counter
     private let pool: NIOThreadPool
     private let waiting = Atomic<Int>(0)
     private let attempts = Mutex(AttemptLimit())
     /// Works in line and under way, of connections that have any.
     private let shares = Mutex<[ObjectIdentifier: Int]>([:])
 
-    init(cost: Int) {
+    init(cost: Int, counting done: Counter) {
         self.cost = cost
+        self.done = done
         pool = NIOThreadPool(numberOfThreads: max(1, System.coreCount / 2))
         pool.start()
     }
 
     /// What an unknown user's password is compared with: a hash that nothing matches, of the cost that most passwords have.
     func hashOfNobody(_ state: AuthState) -> [UInt8] {
-        let cost = state.usualPasswordCost ?? cost
-        return Array("$2a$\(cost < 10 ? "0" : "")\(cost)$".utf8) + [UInt8](repeating: UInt8(ascii: "."), count: 53)
+        PasswordHash.ofNobody(cost: state.usualPasswordCost ?? cost)
     }
 
     /// Hashes a password. `completion` runs on the calling event loop, unless the call ends first.
@@ -108,6 +111,7 @@ final class PasswordDesk: Sendable {
             defer { self.giveShare(of: connection) }
             guard isWanted.value.load(ordering: .relaxed) else { return }
             let result: Result<Value, EtcdError> = state == .active ? .success(work()) : .failure(.stopped)
+            if state == .active { self.done.add() }
             loop.execute {
                 guard isWanted.value.load(ordering: .relaxed) else { return }
                 answer.value(result)

@@ -80,5 +80,8 @@ extension MetricTable {
         count("berth_authentication_failures_total", "Logins with a wrong user or password.") {
             $0.metrics.authenticationFailures.value
         },
+        count("berth_password_hashes_total", "Passwords hashed or compared with a hash, each some 60 ms of a core.") {
+            $0.metrics.passwordHashes.value
+        },
     ]
 }

@@ -45,6 +45,8 @@ final class ServerMetrics: Sendable {
     let handshakes = HandshakeCount()
     /// Logins with a wrong user or password.
     let authenticationFailures = Counter()
+    /// Passwords hashed, or compared with a hash.
+    let passwordHashes = Counter()
     private let callMeter = Mutex<CallMetrics?>(nil)
     private let watchTallies = Mutex<[WatchTallies]>([])
 

@@ -39,6 +39,7 @@ class Accounts:
         self.tokens = collections.deque(maxlen=TOKENS_KEPT)  # (symbol, user, operation)
         self.root = NOBODY
         self.count = 0
+        self.ends = {}  # (role, key) → the one end that the role's permission of the key has
 
     def chance(self, probability):
         return self.random.random() < probability
@@ -136,13 +137,17 @@ class Accounts:
         request = pb.AuthRoleGrantPermissionRequest(name=self.role())
         if self.chance(0.97):
             key, end = range_of()
-            request.perm.key, request.perm.range_end = key, end
+            request.perm.key, request.perm.range_end = key, self.ends.setdefault((request.name, key), end)
             request.perm.permType = self.random.choice([0, 1, 2, 2])
         return request
 
     def _RoleRevokePermission(self, range_of):
+        role = self.role()
         key, end = range_of()
-        return pb.AuthRoleRevokePermissionRequest(role=self.role(), key=key, range_end=end)
+        granted = [(key, end) for (to, key), end in self.ends.items() if to == role]
+        if granted and self.chance(0.5):
+            key, end = self.random.choice(granted)
+        return pb.AuthRoleRevokePermissionRequest(role=role, key=key, range_end=end)
 
     def _AuthStatus(self, _):
         return pb.AuthStatusRequest()

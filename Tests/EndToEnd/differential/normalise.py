@@ -10,6 +10,10 @@ Ever:
   group made it into the answer.
 - etcd keeps the id of a watch that it cancelled as compacted taken until the stream ends. So a watch from a compacted
   revision never asks for an id of its own, and no other asks for the id that it got.
+- Whether someone may ask for a range that ends before its key, which holds nothing, depends in etcd on how it came to
+  store their permissions in a tree. Only root asks for one.
+- etcd looks for a permission by its key alone, so that of two with one key it may leave the old one in force beside
+  the new. A role has one permission a key (`Accounts.ends`).
 - etcd forgets, at a restart, leases whose id is negative or the largest of all (it reads them back by a range that ends
   before those). So none is alive when both are restarted.
 
@@ -22,6 +26,7 @@ Known of Berth, and not asked for or not compared:
 - JSON cut off inside a literal (`nul`) is refused in other words than where it is cut off elsewhere.
 - Who may call is looked at before the URLs of MemberAdd and before the size of a write. So root makes these calls.
 - A transaction without compares and operations needs a user, as any other. etcd answers it to anyone.
+- Nobody has no user's name, so UserGet without one needs a user, too. etcd takes nobody for the user of that name.
 
 Only because the peer is etcd 3.4 (Debian's) or 3.5.1 while Berth follows late 3.5 (`Peer`):
 - see the fields of `Peer`, one each.
@@ -73,13 +78,29 @@ class Peer:
         """Whether late 3.5 and this version may give another answer to someone who is not root."""
         if method == "kv.Txn" and not (request.compare or request.success or request.failure):
             return True
+        if method == "auth.UserGet" and not request.name:
+            return True
+        if any(key > end > b"\0" for key, end in _ranges(request)):
+            return True
         if not self.early_rights:
             return False
-        # A put with a lease needs more than a right to its key, which a transaction was not held to.
+        # A put with a lease or with prev_kv needs more than WRITE on its key, which a transaction was not held to.
         return method in _OTHER_RIGHTS_EARLY or method == "kv.Txn" and any(
-            operation.HasField("request_txn") or operation.HasField("request_put") and operation.request_put.lease
+            operation.HasField("request_txn")
+            or operation.HasField("request_put") and (operation.request_put.lease or operation.request_put.prev_kv)
             for operation in (*request.success, *request.failure)
         )
+
+
+def _ranges(request):
+    """The ranges that a request for KV names, those of all operations of a transaction too."""
+    if isinstance(request, pb.TxnRequest):
+        for compare in request.compare:
+            yield compare.key, compare.range_end
+        for operation in (*request.success, *request.failure):
+            yield from _ranges(getattr(operation, operation.WhichOneof("request") or "", None))
+    elif isinstance(request, (pb.RangeRequest, pb.DeleteRangeRequest)):
+        yield request.key, request.range_end
 
 
 # HashKV and others of Maintenance are here as their refusals changed their texts with each line of versions.
@@ -215,12 +236,6 @@ class Identity:
         elif isinstance(answer, pb.HashKVResponse):
             if answer.hash_revision == (request.revision if request.revision > 0 else answer.header.revision):
                 answer.hash_revision = 0
-        elif isinstance(answer, pb.AuthRoleGetResponse):
-            # etcd sorts permissions by key alone, with a sort that does not keep the order of equals.
-            if [p.key for p in answer.perm] == sorted(p.key for p in answer.perm):
-                perm = sorted(answer.perm, key=lambda p: (p.key, p.range_end))
-                del answer.perm[:]
-                answer.perm.extend(perm)
         elif isinstance(answer, pb.AuthenticateResponse):
             answer.token = "a token" if answer.token else ""
         elif hasattr(answer, "ID"):
