@@ -10,7 +10,7 @@ Ever:
   group made it into the answer.
 - etcd keeps the id of a watch that it cancelled as compacted taken until the stream ends. So a watch from a compacted
   revision never asks for an id of its own, and no other asks for the id that it got.
-- Whether someone may ask for a range that ends before its key, which holds nothing, depends in etcd on how it came to
+- Whether someone may ask for a range that ends at or before its key, which holds nothing, depends in etcd on how it came to
   store their permissions in a tree. Only root asks for one.
 - etcd looks for a permission by its key alone, so that of two with one key it may leave the old one in force beside
   the new. A role has one permission a key (`Accounts.ends`).
@@ -80,7 +80,7 @@ class Peer:
             return True
         if method == "auth.UserGet" and not request.name:
             return True
-        if any(key > end > b"\0" for key, end in _ranges(request)):
+        if any(key >= end > b"\0" for key, end in _ranges(request)):
             return True
         if not self.early_rights:
             return False
