@@ -44,12 +44,12 @@ class PlainOperations:
         self.what = f"{verb} {path} with body {body!r} and headers {headers}"
         for side in self.sides:
             side.gateway.send(verb, path, body, headers or {})
-        answers = [self.comparable(*side.gateway.receive()) for side in self.sides]
+        answers = [self.comparable(side.identity, *side.gateway.receive()) for side in self.sides]
         if answers[0] != answers[1]:
             self.differ(*answers)
         return answers[0]
 
-    def comparable(self, status, headers, body):
+    def comparable(self, identity, status, headers, body):
         """An error's text is kept where clients may go by it; ids and versions are left out."""
         text = body.decode(errors="replace")
         if status != 200 or not text:  # See `normalise`, "Known of Berth".
@@ -59,6 +59,9 @@ class PlainOperations:
         content = json.loads(text)
         if "etcdserver" in content:
             return status, headers, sorted(content)
+        for kv in content.get("kvs", []):
+            if "lease" in kv:
+                kv["lease"] = str(identity.symbols.get(int(kv["lease"]), kv["lease"]))
         if "header" in content:
             return status, headers, sorted(content["header"]), {k: v for k, v in content.items() if k != "header"}
         error = content.get("error")
