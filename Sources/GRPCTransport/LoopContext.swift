@@ -16,9 +16,9 @@ final class LoopContext: @unchecked Sendable {
     let eventLoop: any EventLoop
     /// This loop's counts; nil where nobody counts.
     let meter: LoopMeter?
-    var output = ByteBuffer()
-    private var dirty: [HTTP2Connection] = []
-    private var flushed: [HTTP2Connection] = []
+    @exclusivity(unchecked) var output = ByteBuffer()
+    @exclusivity(unchecked) private var dirty: [HTTP2Connection] = []
+    @exclusivity(unchecked) private var flushed: [HTTP2Connection] = []
     private var isFlushScheduled = false
     private var members: [ObjectIdentifier: (member: any ServerMember, channel: any Channel)] = [:]
     private var isDraining = false

@@ -27,10 +27,13 @@ extension CallTally {
     /// Begins to count a call whose method was found and which will reach its handler.
     init?(_ request: RequestHead, isUnary: Bool, _ meter: LoopMeter?) {
         guard let meter, let method = request.method?.meterPosition else { return nil }
-        let version =
-            request.metadata.withValue(of: ClientVersion.header, ClientVersion.number) ?? ClientVersion.unknown
-        self.init(meter, method: method, isUnary: isUnary, version: version)
+        self.init(meter, method: method, isUnary: isUnary, version: request.metadata.clientVersion)
     }
+}
+
+extension MetadataBlock {
+    /// The number of the version that the client says it has.
+    var clientVersion: Int { withValue(of: ClientVersion.header, ClientVersion.number) ?? ClientVersion.unknown }
 }
 
 extension CancelReason {

@@ -9,6 +9,8 @@ public import NIOCore
 /// callbacks, which it lets go, are not called any more.
 public final class ServerCall: @unchecked Sendable {
     // Sendable: every mutable member is touched on `eventLoop` alone, which each public member checks.
+    // `@exclusivity(unchecked)`, here and elsewhere in the transport: on the way of every request, where the check at run
+    // time costs more than the access (docs/decisions/0010). None of these accesses calls out while it lasts.
 
     /// Where the call lives.
     public let eventLoop: any EventLoop
@@ -24,10 +26,10 @@ public final class ServerCall: @unchecked Sendable {
     var plain: PlainStream?
     /// Place in the connection's list of calls.
     var slot = 0
-    var request: RequestHead
-    var inbound: InboundMessages
+    @exclusivity(unchecked) var request: RequestHead
+    @exclusivity(unchecked) var inbound: InboundMessages
     /// A unary request put together from pieces; nil while it is borrowed or not yet there.
-    var message: [UInt8]?
+    @exclusivity(unchecked) var message: [UInt8]?
     var hasMessage = false
     var isRemoteClosed = false
     var openedAt = NIODeadline.uptimeNanoseconds(0)
@@ -38,16 +40,16 @@ public final class ServerCall: @unchecked Sendable {
     var grantedBytes = 0
     var isWaitingForGrant = false
     /// What is counted of it; nil until its handler may have it, and where nobody counts.
-    var tally: CallTally?
-    private(set) var outbound = OutboundMessages()
+    @exclusivity(unchecked) var tally: CallTally?
+    @exclusivity(unchecked) private(set) var outbound = OutboundMessages()
     private var hasSentHeaders = false
     /// nghttp2 stopped asking for data; it must be told when there is some.
     private var isDeferred = false
     /// Set when the handler is done and trailers follow the queued messages.
-    private var trailingStatus: GRPCStatus?
+    @exclusivity(unchecked) private var trailingStatus: GRPCStatus?
     var isWaitingForRoom = false
     private var active = true
-    private var heldMessages = Deque<[UInt8]>()
+    @exclusivity(unchecked) private var heldMessages = Deque<[UInt8]>()
     private var heldMessageBytes = 0
     private var holdsMessages = false
     private var isDeliveringHeld = false

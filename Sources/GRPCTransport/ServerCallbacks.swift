@@ -68,14 +68,13 @@ enum ServerCallbacks {
             return 0
         }
         nghttp2_session_callbacks_set_on_header_callback(callbacks) {
-            session, frame, name, nameLength, value, valueLength, _, user in
-            guard let frame, let connection = serverConnection(user),
-                let call = serverCall(session, frame.head.stream_id), !call.request.isComplete
-            else { return 0 }
-            call.request.add(
-                name: UnsafeRawBufferPointer(start: name, count: nameLength),
-                value: UnsafeRawBufferPointer(start: value, count: valueLength),
-                limit: connection.configuration.maxHeaderListBytes, methods: connection.methods)
+            _, frame, name, nameLength, value, valueLength, _, user in
+            guard let frame, let user else { return 0 }
+            Unmanaged<ServerConnection>.fromOpaque(user)._withUnsafeGuaranteedRef { connection in
+                connection.receivedHeader(
+                    of: frame.head.stream_id, name: UnsafeRawBufferPointer(start: name, count: nameLength),
+                    value: UnsafeRawBufferPointer(start: value, count: valueLength))
+            }
             return 0
         }
         nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) { session, _, id, bytes, length, user in

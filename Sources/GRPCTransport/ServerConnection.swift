@@ -8,7 +8,9 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     let methods: MethodTable
     /// Answers what is no gRPC request; nil refuses it.
     let plainHandler: (@Sendable (HTTPExchange) -> Void)?
-    var calls: [ServerCall] = []
+    @exclusivity(unchecked) var calls: [ServerCall] = []
+    /// The call whose request headers are arriving: a block of headers is never interrupted.
+    @exclusivity(unchecked) private var opening: ServerCall?
     private var roomWaiters: [ServerCall] = []
     /// The call whose unary request lies in the bytes now being received.
     private var borrower: ServerCall?
@@ -19,7 +21,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     private var grantedBytes = 0
     private var grantQueue: [ServerCall] = []
     var continuations = 0
-    var policy: ConnectionPolicy
+    @exclusivity(unchecked) var policy: ConnectionPolicy
     // What `ServerConnection+Lifetime` works with.
     var deadlineTask: Scheduled<Void>?
     var nextDeadline = NIODeadline.distantFuture
@@ -84,6 +86,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
         watchdog?.cancel()
         idleTask?.cancel()
         borrower = nil
+        opening = nil
         roomWaiters = []
         grantQueue = []
         let ended = calls
@@ -106,12 +109,20 @@ final class ServerConnection: HTTP2Connection, ServerMember {
         call.slot = calls.count
         call.openedAt = now
         calls.append(call)
+        opening = call
         nghttp2_session_set_stream_user_data(session, id, Unmanaged.passUnretained(call).toOpaque())
         if calls.count == 1 { callCountChanged() }
     }
 
+    /// Takes one header of a request. Those of trailers say nothing.
+    func receivedHeader(of stream: Int32, name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
+        guard let opening, opening.streamID == stream else { return }
+        opening.request.add(name: name, value: value, limit: configuration.maxHeaderListBytes, methods: methods)
+    }
+
     func headersComplete(_ call: ServerCall) {
         guard !call.request.isComplete else { return }
+        opening = nil
         call.request.isComplete = true
         if !call.request.isGRPC, call.request.method == nil, let plainHandler {
             return PlainStream.begin(on: call, of: self, plainHandler)
@@ -121,12 +132,15 @@ final class ServerConnection: HTTP2Connection, ServerMember {
             call.request.deadline = deadline
             if deadline < nextDeadline { armDeadline(deadline) }
         }
-        if let fault = call.request.refusal(methods: methods) {
+        if !call.request.isInOrder, let fault = call.request.refusal(methods: methods) {
             if case .tooLarge = call.request.fault { meter?.refused(by: .headerBytes) }
             call.refuse(httpStatus: fault.httpStatus, fault.status)
             return
         }
-        call.tally = CallTally(call.request, isUnary: call.isUnary, loop.meter)
+        if let meter = loop.meter, let position = call.request.method?.meterPosition {
+            let version = call.request.metadata.clientVersion
+            call.tally = CallTally(meter, method: position, isUnary: call.isUnary, version: version)
+        }
         if !call.request.metadata.isEmpty { countHeld(by: call) }
         guard call.isActive else { return }
         guard case .streaming(_, let handler) = call.request.method?.kind else { return }
@@ -251,6 +265,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
 
     private func remove(_ call: ServerCall) {
         if let borrower, borrower === call { self.borrower = nil }
+        if let opening, opening === call { self.opening = nil }
         let last = calls.removeLast()
         if last !== call {
             last.slot = call.slot

@@ -31,6 +31,8 @@ struct LineTable {
     private var touched: [LockLine] = []
     private var census = LineCensus()
     var guards = GuardIndex()
+    /// Whether `grantTurns` has lines to look at.
+    var hasLeavings: Bool { !touched.isEmpty }
 
     subscript(name: [UInt8]) -> LockLine? { lines[name] }
 

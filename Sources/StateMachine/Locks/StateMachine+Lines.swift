@@ -47,6 +47,7 @@ extension StateMachine {
 
     /// Tells those whose turn came by the entry just applied. All of an entry is one revision.
     func grantTurns() throws(StoreError) {
+        guard lines.hasLeavings else { return }
         for (next, line) in lines.grantTurns() {
             record(.acquired, next, of: line, at: writer.currentRevision, ahead: line.ahead(of: next), held: true)
             guard next.terms.isProtected else { continue }
