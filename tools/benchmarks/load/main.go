@@ -1,7 +1,7 @@
-// The bench command drives a server that speaks etcd's v3 API with closed loops: each loop sends its next request
+// The load driver drives a server that speaks etcd's v3 API with closed loops: each loop sends its next request
 // when the last one was answered. It uses etcd's own Go client, prints one JSON object, and stops by itself.
 //
-// It never starts, stops or configures a server; tools/compare does.
+// It never starts, stops or configures a server; tools/bench does.
 package main
 
 import (
@@ -35,6 +35,10 @@ type options struct {
 	keys      int
 	valueSize int
 	watchers  int
+	ahead     int64
+	span      int
+	from      int
+	leases    int
 	locks     int
 	by        string
 	serverPID int
@@ -58,6 +62,15 @@ type workload struct {
 	prepare func(ctx context.Context, o *options, r *run) error
 	open    func(ctx context.Context, o *options, loop int, random *rand.Rand, r *run) (operation, func(), error)
 	finish  func(ctx context.Context, o *options, r *run) (map[string]int64, error)
+	// revisions is by how much the store's revision must have moved when no request failed; nil: there is no telling.
+	revisions func(r *run) int64
+}
+
+// single are the workloads that no closed loops perform.
+var single = map[string]func(o *options, ctx context.Context) (*result, error){
+	"waiters": (*options).waiters,
+	"fill":    (*options).fillOnly,
+	"replay":  (*options).replay,
 }
 
 // phases of a run; only what is answered while measuring counts.
@@ -75,7 +88,9 @@ type run struct {
 	recorders []*recorder
 	fanOut    *fanOut
 	handoff   handoffState
-	conflicts int64 // atomic
+	conflicts int64 // atomic; compare-and-swaps that lost
+	writes    int64 // atomic; puts answered, of a mix
+	leases    []int64
 }
 
 func main() {
@@ -90,6 +105,10 @@ func main() {
 	flag.IntVar(&o.keys, "keys", 10000, "key space")
 	flag.IntVar(&o.valueSize, "value-size", 128, "bytes in a value")
 	flag.IntVar(&o.watchers, "watchers", 100, "watchers, for the watch workload")
+	flag.Int64Var(&o.ahead, "ahead", 0, "puts that may be undelivered before writers wait, for the watch workload; 0: any")
+	flag.IntVar(&o.span, "span", 10, "keys in a range")
+	flag.IntVar(&o.from, "from", 0, "first key that the fill workload writes")
+	flag.IntVar(&o.leases, "leases", 1, "leases that the loops keep alive")
 	flag.IntVar(&o.locks, "locks", 1, "locks that the loops share, for the lock workload")
 	flag.StringVar(&o.by, "by", "mutex", "how to stand in a line: "+interfaceNames())
 	flag.IntVar(&o.serverPID, "server-pid", 0, "process whose CPU time and memory to report")
@@ -99,19 +118,22 @@ func main() {
 	debug.SetGCPercent(800)
 	result, err := o.start()
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		fmt.Fprintf(os.Stderr, "load: %v\n", err)
 		os.Exit(1)
 	}
 	text, err := json.MarshalIndent(result, "", "  ")
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		fmt.Fprintf(os.Stderr, "load: %v\n", err)
 		os.Exit(1)
 	}
 	fmt.Println(string(text))
 }
 
 func workloadNames() string {
-	names := []string{"revision", "waiters"}
+	names := []string{"revision"}
+	for name := range single {
+		names = append(names, name)
+	}
 	for name := range workloads {
 		names = append(names, name)
 	}
@@ -121,8 +143,11 @@ func workloadNames() string {
 
 // start connects, performs the run and returns its result.
 func (o *options) start() (*result, error) {
-	if o.loops < 1 || o.keys < 1 || o.valueSize < 0 || o.locks < 1 || o.watchers < 1 || o.seconds <= 0 {
-		return nil, fmt.Errorf("loops, keys, locks, watchers and seconds must be positive")
+	if o.loops < 1 || o.keys < 1 || o.valueSize < 0 || o.locks < 1 || o.watchers < 1 || o.leases < 1 || o.seconds <= 0 {
+		return nil, fmt.Errorf("loops, keys, locks, watchers, leases and seconds must be positive")
+	}
+	if o.span < 1 || o.span > o.keys || o.from < 0 || o.from >= o.keys {
+		return nil, fmt.Errorf("-span must be 1 to %d and -from 0 to %d, as there are -keys %d", o.keys, o.keys-1, o.keys)
 	}
 	if o.clients <= 0 {
 		o.clients = o.loops
@@ -132,8 +157,8 @@ func (o *options) start() (*result, error) {
 	}
 	// The whole run has one deadline, so that a server that stops answering cannot hold it for ever.
 	limit := time.Duration((o.warmUp+o.seconds)*float64(time.Second)) + 60*time.Second
-	if o.count > 0 {
-		limit = 10 * time.Minute
+	if _, known := single[o.workload]; known || o.count > 0 {
+		limit = 30 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -159,8 +184,8 @@ func (o *options) start() (*result, error) {
 	if o.workload == "revision" {
 		return &result{Workload: o.workload, RevisionAfter: before}, nil
 	}
-	if o.workload == "waiters" {
-		return o.waiters(ctx)
+	if perform, known := single[o.workload]; known {
+		return perform(o, ctx)
 	}
 	w, known := workloads[o.workload]
 	if !known {
@@ -229,9 +254,10 @@ func (o *options) perform(ctx context.Context, w workload) (*result, error) {
 	res := o.report(r, window)
 	res.RevisionBefore, res.RevisionAfter, res.TotalRequests = before, after, atomic.LoadInt64(&r.total)
 	res.Extra = extra
-	// One successful put is one revision. A failed put may or may not have happened, so then there is no telling.
-	if strings.HasPrefix(o.workload, "put") && res.Errors == 0 && after-before != res.TotalRequests {
-		return nil, fmt.Errorf("%d puts were answered but the revision moved by %d", res.TotalRequests, after-before)
+	// A failed request may or may not have changed something, so then there is no telling.
+	if w.revisions != nil && res.Errors == 0 && after-before != w.revisions(r) {
+		return nil, fmt.Errorf("%d requests were answered, so the revision must have moved by %d, but it moved by %d",
+			res.TotalRequests, w.revisions(r), after-before)
 	}
 	return res, nil
 }
@@ -257,7 +283,7 @@ func (o *options) measure(r *run, loops *sync.WaitGroup) window {
 	if o.count == 0 {
 		time.Sleep(time.Duration(o.warmUp * float64(time.Second)))
 	}
-	w := window{started: time.Now(), cpuStarted: processCPU(o.serverPID), ownStarted: processCPU(os.Getpid())}
+	w := o.openWindow()
 	atomic.StoreInt32(&r.phase, measuring)
 	if o.count == 0 {
 		time.Sleep(time.Duration(o.seconds * float64(time.Second)))
@@ -265,6 +291,6 @@ func (o *options) measure(r *run, loops *sync.WaitGroup) window {
 		loops.Wait()
 	}
 	atomic.StoreInt32(&r.phase, done)
-	w.ended, w.cpuEnded, w.ownEnded = time.Now(), processCPU(o.serverPID), processCPU(os.Getpid())
+	o.closeWindow(&w)
 	return w
 }

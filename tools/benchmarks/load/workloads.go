@@ -12,21 +12,30 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// leaseSeconds outlives any run, so that no lease expires under a workload's feet.
-const leaseSeconds = 120
-
 var workloads = map[string]workload{
-	"put":              {about: "put a value under a random key", open: openPut},
-	"put-json":         {about: "the same over the JSON gateway, on HTTP/1.1", open: openPutJSON},
-	"get":              {about: "linearizable get of a random key", prepare: fillKeys, open: openGet()},
-	"get-serializable": {about: "serializable get", prepare: fillKeys, open: openGet(clientv3.WithSerializable())},
-	"txn":              {about: "compare a key's revision and swap its value", open: openTxn, finish: finishTxn},
-	"lease":            {about: "grant a lease and revoke it", open: openLease},
+	"put":              {about: "put a value under a random key", open: openPut, revisions: everyOne},
+	"put-json":         {about: "the same over the JSON gateway, on HTTP/1.1", open: openPutJSON, revisions: everyOne},
+	"get":              {about: "linearizable get of a random key", prepare: fillKeys, open: openGet(), revisions: none},
+	"get-serializable": {about: "serializable get", prepare: fillKeys, open: openGet(clientv3.WithSerializable()), revisions: none},
+	"range":            {about: "linearizable get of -span neighbouring keys", prepare: fillKeys, open: openRange, revisions: none},
+	"mix":              {about: "seven gets to three puts", prepare: fillKeys, open: openMix, revisions: writesOnly},
+	"txn":              {about: "compare a key's revision and swap its value", open: openTxn, finish: finishTxn, revisions: swapsOnly},
+	"lease":            {about: "grant a lease and revoke it", open: openLease, revisions: none},
+	"keep-alive":       {about: "keep -leases alive, a stream for each loop", prepare: grantLeases, open: openKeepAlive, revisions: none},
 	"lock":             {about: "take a lock and give it back", open: openLock, finish: finishLocks},
 	"handoff":          {about: "time from release to the next holder", open: openHandoff, finish: finishLocks},
-	"watch":            {about: "time from put to each watcher", prepare: openWatchers, open: openWatched, finish: finishWatch},
-	"health":           {about: "an empty unary call", open: openHealth},
+	"watch":            {about: "time from put to each watcher", prepare: openWatchers, open: openWatched, finish: finishWatch, revisions: everyOne},
+	"watch-idle":       {about: "put while watchers watch other keys", prepare: openIdleWatchers, open: openPut, finish: finishIdle, revisions: everyOne},
+	"health":           {about: "an empty unary call", open: openHealth, revisions: none},
 }
+
+func everyOne(r *run) int64 { return atomic.LoadInt64(&r.total) }
+
+func none(*run) int64 { return 0 }
+
+func writesOnly(r *run) int64 { return atomic.LoadInt64(&r.writes) }
+
+func swapsOnly(r *run) int64 { return atomic.LoadInt64(&r.total) - atomic.LoadInt64(&r.conflicts) }
 
 func keyName(i int) string { return fmt.Sprintf("bench/%08d", i) }
 
@@ -56,38 +65,6 @@ func openPut(_ context.Context, o *options, loop int, random *rand.Rand, r *run)
 	}), nil, nil
 }
 
-// fillKeys writes the whole key space once, so that every get finds its key.
-func fillKeys(ctx context.Context, o *options, r *run) error {
-	client := o.connections[0]
-	found, err := client.Get(ctx, "bench/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil || found.Count >= int64(o.keys) {
-		return err
-	}
-	value := randomValue(rand.New(rand.NewSource(0)), o.valueSize)
-	for next := 0; next < o.keys; {
-		var puts []clientv3.Op
-		for ; next < o.keys && len(puts) < 100; next++ {
-			puts = append(puts, clientv3.OpPut(keyName(next), value))
-		}
-		if _, err := client.Txn(ctx).Then(puts...).Commit(); err != nil {
-			return err
-		}
-	}
-	// etcd 3.4 copies, for every read, a buffer as large as its last batch of key writes, until a commit without
-	// any key in it. To measure reads and not that, give it such commits: leases, further apart than its batches.
-	for i := 0; i < 3; i++ {
-		time.Sleep(200 * time.Millisecond)
-		lease, err := client.Grant(ctx, leaseSeconds)
-		if err != nil {
-			return err
-		}
-		if _, err := client.Revoke(ctx, lease.ID); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func openGet(opts ...clientv3.OpOption) func(
 	context.Context, *options, int, *rand.Rand, *run) (operation, func(), error) {
 	return func(_ context.Context, o *options, loop int, random *rand.Rand, r *run) (operation, func(), error) {
@@ -100,6 +77,39 @@ func openGet(opts ...clientv3.OpOption) func(
 			return err
 		}), nil, nil
 	}
+}
+
+// openRange reads -span keys from a random one on.
+func openRange(_ context.Context, o *options, loop int, random *rand.Rand, r *run) (operation, func(), error) {
+	client := o.client(loop)
+	return timed(func(ctx context.Context) error {
+		first := random.Intn(o.keys - o.span + 1)
+		answer, err := client.Get(ctx, keyName(first), clientv3.WithRange(keyName(first+o.span)))
+		if err == nil && (len(answer.Kvs) != o.span || string(answer.Kvs[o.span-1].Key) != keyName(first+o.span-1)) {
+			return fmt.Errorf("expected %d keys from %s on, got %d", o.span, keyName(first), len(answer.Kvs))
+		}
+		return err
+	}), nil, nil
+}
+
+// openMix reads seven times in ten and else writes.
+func openMix(_ context.Context, o *options, loop int, random *rand.Rand, r *run) (operation, func(), error) {
+	client, value := o.client(loop), randomValue(random, o.valueSize)
+	return timed(func(ctx context.Context) error {
+		key := keyName(random.Intn(o.keys))
+		if random.Intn(10) < 3 {
+			_, err := client.Put(ctx, key, value)
+			if err == nil {
+				atomic.AddInt64(&r.writes, 1)
+			}
+			return err
+		}
+		answer, err := client.Get(ctx, key)
+		if err == nil && len(answer.Kvs) != 1 {
+			return fmt.Errorf("expected 1 key, got %d", len(answer.Kvs))
+		}
+		return err
+	}), nil, nil
 }
 
 func openTxn(_ context.Context, o *options, loop int, random *rand.Rand, r *run) (operation, func(), error) {
@@ -130,18 +140,6 @@ func openTxn(_ context.Context, o *options, loop int, random *rand.Rand, r *run)
 
 func finishTxn(_ context.Context, _ *options, r *run) (map[string]int64, error) {
 	return map[string]int64{"conflicts": atomic.LoadInt64(&r.conflicts)}, nil
-}
-
-func openLease(_ context.Context, o *options, loop int, random *rand.Rand, r *run) (operation, func(), error) {
-	client := o.client(loop)
-	return timed(func(ctx context.Context) error {
-		lease, err := client.Grant(ctx, leaseSeconds)
-		if err != nil {
-			return err
-		}
-		_, err = client.Revoke(ctx, lease.ID)
-		return err
-	}), nil, nil
 }
 
 // openHealth asks for the server's health: the least that a unary call can do.

@@ -96,6 +96,15 @@ type window struct {
 	ownStarted, ownEnded float64
 }
 
+// openWindow notes the time and the CPU time spent so far.
+func (o *options) openWindow() window {
+	return window{started: time.Now(), cpuStarted: processCPU(o.serverPID), ownStarted: processCPU(os.Getpid())}
+}
+
+func (o *options) closeWindow(w *window) {
+	w.ended, w.cpuEnded, w.ownEnded = time.Now(), processCPU(o.serverPID), processCPU(os.Getpid())
+}
+
 // result is what the command prints. Latencies are in microseconds.
 type result struct {
 	Workload       string           `json:"workload"`
@@ -143,6 +152,16 @@ func (o *options) report(r *run, w window) *result {
 		res.ClientCPU = (w.ownEnded - w.ownStarted) * 1e6 / float64(all.count)
 	}
 	return res
+}
+
+// reportCount is the result of a run in which one thing happened so many times, without latencies.
+func (o *options) reportCount(count int64, w window) *result {
+	seconds := w.ended.Sub(w.started).Seconds()
+	return &result{
+		Workload: o.workload, Clients: o.clients, Seconds: seconds, Requests: count, TotalRequests: count,
+		Rate: float64(count) / seconds, ServerCPU: (w.cpuEnded - w.cpuStarted) * 1e6 / float64(count),
+		ClientCPU: (w.ownEnded - w.ownStarted) * 1e6 / float64(count),
+	}
 }
 
 // processCPU is a process's user and system time in seconds, all threads together; 0 when no process was named.

@@ -12,7 +12,6 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Failed(Exception):
@@ -31,26 +30,28 @@ def die_with_parent():
 
 
 class Server:
-    """One server process on a port and an empty data folder of its own; `options` go to Berth alone.
+    """One server process, Berth or etcd as `kind` says, on a port and an empty data folder of its own.
 
-    `security` is the paths of a certificate and its key: then it listens with TLS.
+    `options` are more flags of its. `security` is the paths of a certificate and its key: then it listens with TLS.
+    `program` is the file to run where it is not the one that `args` names; `cores` are the only ones that it may use.
     """
 
-    def __init__(self, kind, args, options=(), security=None):
-        self.security = security
+    def __init__(self, kind, args, options=(), security=None, program=None, cores=None):
+        self.security, self.cores = security, cores
         self.kind, self.port = kind, free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=args.data_root))
         self.process = None
         url = f"{'https' if security else 'http'}://127.0.0.1:{self.port}"
         if kind == "berth":
-            command = [args.berth, "serve", "--data-dir", str(self.folder / "data"), "--listen-client-urls", url, *options]
+            command = [program or args.berth, "serve", "--data-dir", str(self.folder / "data"), "--listen-client-urls", url]
         else:
             peer = f"http://127.0.0.1:{free_port()}"
             command = [
-                args.etcd, "--data-dir", str(self.folder / "data"), "--log-level", "error", "--name", "default",
+                program or args.etcd, "--data-dir", str(self.folder / "data"), "--log-level", "error", "--name", "default",
                 "--listen-client-urls", url, "--advertise-client-urls", url, "--listen-peer-urls", peer,
                 "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
             ]
+        command += options
         if security:
             command += ["--cert-file", str(security[0]), "--key-file", str(security[1])]
         self.command = command
@@ -59,38 +60,57 @@ class Server:
         self.start()
         return self
 
-    def start(self):
-        """Starts it on the folder as it is, and returns the seconds until it answers."""
+    def start(self, is_ready=None, limit=30):
+        """Starts it on the folder as it is, and returns the seconds until it answers: a call for its health, or else
+        what `is_ready` asks of it."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("BERTH_", "ETCD"))}
         self.output = open(self.folder / "output", "wb")
         started = time.monotonic()
         self.process = subprocess.Popen(
             self.command, stdout=self.output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
-            start_new_session=True, preexec_fn=die_with_parent)
+            start_new_session=True, preexec_fn=self.prepare_child)
         try:
-            self.wait_until_ready()
+            self.wait_until_ready(is_ready or Server.is_healthy, limit)
         except BaseException:
             self.__exit__()
             raise
         return time.monotonic() - started
 
-    def wait_until_ready(self):
-        limit = time.monotonic() + 30
-        while time.monotonic() < limit:
+    def prepare_child(self):
+        die_with_parent()
+        if self.cores:
+            os.sched_setaffinity(0, self.cores)
+
+    def wait_until_ready(self, is_ready, limit):
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise Failed(f"{self.kind} ended at start: {self.tail()}")
             try:
-                with self.connect() as s:
-                    s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                    if b" 200 " in s.recv(4096).split(b"\r\n")[0]:
-                        return
+                if is_ready(self):
+                    return
             except OSError:
                 pass
             time.sleep(0.002)
-        raise Failed(f"{self.kind} was not ready after 30 s: {self.tail()}")
+        raise Failed(f"{self.kind} was not ready after {limit} s: {self.tail()}")
+
+    def is_healthy(self):
+        return self.answers("GET", "/health", b" 200 ")
+
+    def answers(self, method, path, expected, body=b""):
+        """Whether the answer to one HTTP request, on a connection of its own, holds the `expected` bytes."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        with self.connect() as s:
+            s.sendall(head.encode() + body)
+            answer = b""
+            while part := s.recv(4096):
+                answer += part
+                if expected in answer:
+                    return True
+        return False
 
     def connect(self):
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=1)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=2)
         if not self.security:
             return connection
         return ssl.create_default_context(cafile=self.security[0]).wrap_socket(connection, server_hostname="127.0.0.1")
@@ -126,7 +146,7 @@ class Server:
 
     def memory_mib(self):
         text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return {name: int(re.search(rf"{name}:\s+(\d+)", text)[1]) / 1024 for name in ("VmRSS", "RssAnon")}
+        return {name: int(re.search(rf"{name}:\s+(\d+)", text)[1]) / 1024 for name in ("VmRSS", "RssAnon", "VmHWM")}
 
 
 def run(command, timeout):
