@@ -137,7 +137,7 @@ WORKS = {
         Work("memory", "memory", "a server that lives through a mix of all works", is_main=True, rounds=1),
         Work("large", "large", "growth, replay of a watch, start-up", rounds=1),
     )
-}  # fmt: skip
+}
 USUAL = [name for name, work in WORKS.items() if work.group != "waiters"]  # etcd takes minutes to queue them
 
 

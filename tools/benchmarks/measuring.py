@@ -20,6 +20,7 @@ QUIET, QUIET_LIMIT = 1.3, 6  # seconds
 
 # What a server lives through before its memory is read; counts, so that every server does the same work.
 LIFE = [
+    ("fill", "-keys", "100000", "-clients", "16"),
     ("put", "-loops", "256", "-count", "100000", "-keys", "100000"),
     ("put", "-loops", "16", "-count", "5000", "-keys", "1000", "-value-size", "4096"),
     ("get", "-loops", "64", "-count", "50000"),
@@ -30,7 +31,7 @@ LIFE = [
     ("keep-alive", "-loops", "16", "-count", "20000", "-leases", "1000"),
     ("lock", "-loops", "64", "-count", "5000", "-locks", "64"),
     ("handoff", "-loops", "16", "-count", "200"),
-]  # fmt: skip
+]
 
 
 class Measuring:
@@ -56,7 +57,7 @@ class Measuring:
         text = run(
             [self.load, "-endpoint", f"127.0.0.1:{server.port}", "-server-pid", str(server.process.pid),
              "-value-size", str(self.args.value_size), "-warm-up", str(WARM_UP), *arguments],
-            limit or self.args.seconds + 120)  # fmt: skip
+            limit or self.args.seconds + 120)
         got = json.loads(text)
         if got["errors"]:
             raise Failed(f"{got['errors']} of {got['requests']} requests failed: {got['error_texts']}")
@@ -64,7 +65,7 @@ class Measuring:
 
     def closed_loops(self, work, side, server, counts_bytes):
         arguments = [*work.load, "-clients", str(work.clients or min(self.args.clients, work.loops)),
-                     "-seconds", str(self.args.seconds)]  # fmt: skip
+                     "-seconds", str(self.args.seconds)]
         if work.value_size:
             arguments += ["-value-size", str(work.value_size)]
         if work.ways:
@@ -84,14 +85,14 @@ class Measuring:
     def waiters(self, work, side, server):
         count = self.args.waiters if work.name == "waiters" else min(self.args.waiters, catalog.SERVICE_WAITERS)
         got = self.call_load(server, "-workload", "waiters", "-count", str(count), "-by", way_of(work, side),
-                             "-clients", str(self.args.clients), limit=WAITERS_LIMIT)  # fmt: skip
+                             "-clients", str(self.args.clients), limit=WAITERS_LIMIT)
         extra = got["extra"]
         return {
             "waiter KiB": extra["bytes_per_waiter"] / 1024,
             "anonymous KiB": extra["anonymous_bytes_per_waiter"] / 1024,
             "seconds": extra["queue_milliseconds"] / 1000, "cpu": got["server_cpu_us_per_request"],
             "woken": extra["woken"] / extra["releases"], "p50": got["p50_us"] / 1000,
-        }  # fmt: skip
+        }
 
     def life(self, server):
         time.sleep(1)
@@ -101,7 +102,7 @@ class Measuring:
         time.sleep(2)
         after = server.memory_mib()
         return {"idle": idle["VmRSS"], "idle anonymous": idle["RssAnon"], "after": after["VmRSS"],
-                "after anonymous": after["RssAnon"], "rss": after["VmHWM"]}  # fmt: skip
+                "after anonymous": after["RssAnon"], "rss": after["VmHWM"]}
 
     def wire_put(self, server):
         value = protobuf_bytes(1, b"bench/00000001") + protobuf_bytes(2, b"v" * self.args.value_size)
@@ -125,7 +126,7 @@ class Measuring:
         def send(count):
             cpu = server.cpu_seconds()
             text = run(["h2load", "-n", str(count), "-c", "16", "-m", "16", "-d", file, *HEADERS, url],
-                       self.args.seconds * 10 + 60)  # fmt: skip
+                       self.args.seconds * 10 + 60)
             cpu = server.cpu_seconds() - cpu
             rate = float(re.search(r"([\d.]+) req/s", text)[1])
             succeeded = int(re.search(r"(\d+) succeeded", text)[1])
@@ -147,7 +148,7 @@ def way_of(work, side):
 def figures_of(got):
     """What the load driver printed, in the names and units of this suite."""
     figures = {"rate": got["rate"], "cpu": got.get("server_cpu_us_per_request", 0.0),
-               "client": got["client_cpu_us_per_request"]}  # fmt: skip
+               "client": got["client_cpu_us_per_request"]}
     if got["p50_us"]:
         figures |= {"p50": got["p50_us"] / 1000, "p99": got["p99_us"] / 1000, "p99.9": got["p99_9_us"] / 1000}
     return figures

@@ -5,17 +5,17 @@ matplotlib.use("svg")
 matplotlib.rcParams.update({
     "svg.hashsalt": "berth", "font.size": 9, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dddddd",
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "figure.constrained_layout.use": True,
-})  # fmt: skip
+})
 from matplotlib import pyplot, ticker  # noqa: E402
 
 LOOPS = (1, 16, 256, 1000)
 TITLES = {"own": "Berth, berth.v1", "kept": "Berth, berth.v1, lease kept", "berth": "Berth", "etcd-3.5": "etcd 3.5",
-          "etcd-3.4": "etcd 3.4", "zookeeper": "ZooKeeper", "redis": "Redis", "postgresql": "PostgreSQL"}  # fmt: skip
+          "etcd-3.4": "etcd 3.4", "zookeeper": "ZooKeeper", "redis": "Redis", "postgresql": "PostgreSQL"}
 COLOURS = {"own": "#1b4f8f", "kept": "#6f9fd8", "berth": "#2f7fd0", "etcd-3.5": "#e08214", "etcd-3.4": "#f5c27a",
-           "zookeeper": "#7b5ea7", "redis": "#c23b3b", "postgresql": "#3f8f5f"}  # fmt: skip
+           "zookeeper": "#7b5ea7", "redis": "#c23b3b", "postgresql": "#3f8f5f"}
 MAIN_WORKS = {"put-1": "put\n1 loop", "put-16": "put\n16 loops", "put-256": "put\n256 loops", "get-16": "get\n16 loops",
               "get-256": "get\n256 loops", "txn-64": "txn\n64 loops", "mix-64": "70/30 mix\n64 loops",
-              "lease-64": "lease\n64 loops", "lock-64": "lock\n64 loops"}  # fmt: skip
+              "lease-64": "lease\n64 loops", "lock-64": "lock\n64 loops"}
 TURNS = {"lock-1": "lock + unlock, 1 loop", "lock-16": "lock + unlock, 16 loops", "lock-64": "lock + unlock, 64 loops",
          "handoff-16": "hand-offs of one lock, 16 in line", "election-16": "hand-overs of one election, 16 candidates"}
 
@@ -24,13 +24,13 @@ def draw(figures, folder):
     """Draws what there is into the folder and returns (file name, caption) of each plot."""
     drawn = []
     for name, caption, make in (
-        ("put-rate", "Puts per second by the number of closed loops; bars reach from the lowest to the highest round", rate_by_loops),
+        ("put-rate", "Puts per second by the number of closed loops; bars show the lowest and highest round", rate_by_loops),
         ("latency", "Latency of puts and gets by the number of closed loops", latency_by_loops),
         ("cpu", "Server CPU time for each operation", cpu_by_work),
         ("turns", "Locks and elections, by each store's usual client", turns),
         ("scaling", "Rate and server CPU time by the number of cores the server may use", by_cores),
         ("growth", "Rates, memory and disk by the number of keys", growth),
-    ):  # fmt: skip
+    ):
         if figure := make(figures):
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             pyplot.close(figure)
@@ -53,6 +53,8 @@ def numbers(axis, values=None):
         axis.set_major_locator(ticker.FixedLocator(values))
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(ticker.NullFormatter())
+    if axis.get_scale() == "log" and not values:
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     if values:
         axis.set_minor_locator(ticker.NullLocator())
 
@@ -60,15 +62,17 @@ def numbers(axis, values=None):
 def rate_by_loops(figures):
     works = {n: f"put-{n}" for n in LOOPS}
     sides = [side for side in ("berth", "etcd-3.5", "etcd-3.4", "zookeeper", "redis", "postgresql")
-             if len(points(figures, works, side, "rate")) > 1]  # fmt: skip
+             if len(points(figures, works, side, "rate")) > 1]
     if not sides:
         return None
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for side in sides:
         found = points(figures, works, side, "rate")
         spreads = [figures.spread(works[x], side, "rate") for x, _ in found]
-        errors = [[y - low for (_, y), (low, _) in zip(found, spreads)], [high - y for (_, y), (_, high) in zip(found, spreads)]]
-        axes.errorbar(*zip(*found), yerr=errors, marker="o", markersize=4, capsize=3, color=COLOURS[side], label=TITLES[side])
+        below = [y - low for (_, y), (low, _) in zip(found, spreads)]
+        above = [high - y for (_, y), (_, high) in zip(found, spreads)]
+        axes.errorbar(*zip(*found), yerr=[below, above], marker="o", markersize=4, capsize=3, color=COLOURS[side],
+                      label=TITLES[side])
     axes.set(xscale="log", xlabel="closed loops", ylabel="puts per second", ylim=(0, None), title="Puts of small values")
     numbers(axes.xaxis, LOOPS)
     numbers(axes.yaxis)
@@ -104,14 +108,15 @@ def cpu_by_work(figures):
     width = 0.8 / len(sides)
     for number, side in enumerate(sides):
         heights = [figures.median(work, side, "cpu") or 0 for work in works]
-        bars = axes.bar([x + number * width for x in range(len(works))], heights, width, color=COLOURS[side], label=TITLES[side])
+        places = [x + number * width for x in range(len(works))]
+        bars = axes.bar(places, heights, width, color=COLOURS[side], label=TITLES[side])
         axes.bar_label(bars, [f"{height:,.0f}" for height in heights], fontsize=8, padding=1)
-    axes.set(yscale="log", ylabel="server CPU µs for each operation", title="Server CPU time, etcd's Go client")
+    axes.set(ylabel="server CPU µs for each operation", title="Server CPU time, etcd's Go client")
     axes.set_xticks([x + width * (len(sides) - 1) / 2 for x in range(len(works))], [MAIN_WORKS[work] for work in works])
     axes.grid(axis="x", visible=False)
     numbers(axes.yaxis)
     axes.margins(y=0.12)
-    axes.legend()
+    axes.legend(loc="upper left")
     return figure
 
 
@@ -122,10 +127,11 @@ def turns(figures):
     sides = {work: [s for s in TITLES if figures.median(work, s, "rate")][::-1] for work in works}
     figure, all_axes = pyplot.subplots(
         len(works), 1, figsize=(7, sum(0.28 * len(sides[w]) + 0.75 for w in works)), squeeze=False,
-        gridspec_kw={"height_ratios": [len(sides[w]) + 1.2 for w in works]})  # fmt: skip
+        gridspec_kw={"height_ratios": [len(sides[w]) + 1.2 for w in works]})
     for axes, work in zip(all_axes[:, 0], works):
         values = [figures.median(work, side, "rate") for side in sides[work]]
-        bars = axes.barh([TITLES[side] for side in sides[work]], values, color=[COLOURS[side] for side in sides[work]])
+        names = ["Berth, etcd's client" if side == "berth" else TITLES[side] for side in sides[work]]
+        bars = axes.barh(names, values, color=[COLOURS[side] for side in sides[work]])
         axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, fontsize=8)
         axes.set_title(TURNS[work], loc="left", fontsize=9)
         axes.grid(axis="y", visible=False)
@@ -143,7 +149,7 @@ def by_cores(figures):
     for column, kind in enumerate(("put", "get")):
         works = {n: f"scaling-{kind}-{n}" for n in cores}
         for axes, name, title in ((all_axes[0, column], "rate", f"{kind}s per second"),
-                                  (all_axes[1, column], "cpu", "server CPU µs each")):  # fmt: skip
+                                  (all_axes[1, column], "cpu", "server CPU µs each")):
             for side in ("berth", "etcd-3.5"):
                 if found := points(figures, works, side, name):
                     line(axes, found, side)
@@ -161,7 +167,7 @@ def growth(figures):
         return None
     figure, all_axes = pyplot.subplots(2, 2, figsize=(9, 6), sharex=True)
     panels = (("put", "puts per second, 64 loops", False), ("get", "gets per second, 64 loops", False),
-              ("rss", "resident memory, MiB", True), ("disk", "data folder on disk, MiB", True))  # fmt: skip
+              ("rss", "resident memory, MiB", True), ("disk", "data folder on disk, MiB", True))
     for axes, (name, title, is_logarithmic) in zip(all_axes.flat, panels):
         for side in ("berth", "etcd-3.5"):
             if found := points(figures, works, side, name):

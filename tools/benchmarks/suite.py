@@ -58,18 +58,18 @@ class Suite:
         note(f"{round_number + 1}/{self.args.rounds} {name:<20} {side:<8} {shown}")
         rounded = {k: float(f"{v:.5g}") for k, v in figures.items()}
         self.record["runs"].append({"work": name, "side": side, "round": round_number + 1,
-                                    "others": round(others.percent(), 1), "figures": rounded})  # fmt: skip
+                                    "others": round(others.percent(), 1), "figures": rounded})
 
     def figures(self, work, side):
         """Yields (name, figures): one pair of most works, many of the large one."""
         if side in self.rivals:
             yield work.name, self.rivals[side].measure(work.name, self.args.seconds, self.args.data_root,
-                                                       value_size=self.args.value_size)  # fmt: skip
+                                                       value_size=self.args.value_size)
             return
         server_name = catalog.SIDES[side][0]
         cores = work.cores or self.args.cores
         with Server("berth" if server_name == "berth" else "etcd", self.args, OPTIONS,
-                    program=self.args.programs[server_name], cores=range(cores) if cores else None) as server:  # fmt: skip
+                    program=self.args.programs[server_name], cores=range(cores) if cores else None) as server:
             if work.group == "large":
                 yield from large.measure(self.measuring, server, self.args)
                 return

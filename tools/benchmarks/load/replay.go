@@ -7,16 +7,17 @@ import (
 	"go.etcd.io/etcd/clientv3"
 )
 
-// replay watches everything from revision 1 on and measures until -count events have arrived; a request of its result
-// is an event. It fails when revisions go backwards or the store holds fewer events.
+// replay watches everything from revision 1 on until it has seen what is newest now; a request of its result is an
+// event. It fails when revisions go backwards, or when other than -keys keys were made.
 func (o *options) replay(ctx context.Context) (*result, error) {
-	if o.count < 1 {
-		return nil, fmt.Errorf("-count must be the number of events to wait for")
+	last, err := revision(ctx, o.connections[0])
+	if err != nil {
+		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	w := o.openWindow()
-	seen, newest := int64(0), int64(0)
+	seen, made, newest := int64(0), 0, int64(0)
 	for answer := range o.connections[0].Watch(ctx, "bench/", clientv3.WithPrefix(), clientv3.WithRev(1)) {
 		if err := answer.Err(); err != nil {
 			return nil, err
@@ -26,11 +27,19 @@ func (o *options) replay(ctx context.Context) (*result, error) {
 				return nil, fmt.Errorf("an event of revision %d came after one of %d", event.Kv.ModRevision, newest)
 			}
 			newest = event.Kv.ModRevision
+			if event.IsCreate() {
+				made++
+			}
 		}
-		if seen += int64(len(answer.Events)); seen >= o.count {
-			o.closeWindow(&w)
-			return o.reportCount(seen, w), nil
+		seen += int64(len(answer.Events))
+		if newest < last {
+			continue
 		}
+		o.closeWindow(&w)
+		if made != o.keys {
+			return nil, fmt.Errorf("events up to revision %d make %d keys, but %d were written", last, made, o.keys)
+		}
+		return o.reportCount(seen, w), nil
 	}
-	return nil, fmt.Errorf("%d of %d events came until the time was over", seen, o.count)
+	return nil, fmt.Errorf("the watch ended at revision %d of %d, after %d events", newest, last, seen)
 }
