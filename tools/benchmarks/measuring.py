@@ -147,7 +147,7 @@ def way_of(work, side):
 
 def figures_of(got):
     """What the load driver printed, in the names and units of this suite."""
-    figures = {"rate": got["rate"], "cpu": got.get("server_cpu_us_per_request", 0.0),
+    figures = {"rate": got["rate"], "cpu": got["server_cpu_us_per_request"],
                "client": got["client_cpu_us_per_request"]}
     if got["p50_us"]:
         figures |= {"p50": got["p50_us"] / 1000, "p99": got["p99_us"] / 1000, "p99.9": got["p99_9_us"] / 1000}

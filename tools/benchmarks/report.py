@@ -151,9 +151,9 @@ def rival_tables(figures, record):
                 text(figures.median(work.name, side, "rate")), spread_text(figures.spread(work.name, side, "rate")),
                 *(text(figures.median(work.name, side, f)) for f, _ in columns),
             ])
-    about = ("The same work done by other stores, each by its usual client: kazoo for ZooKeeper, redis-py for Redis, psycopg "
-             "and pgbench for PostgreSQL. Where the client is Python, it and not the server may be the limit; server CPU "
-             "tells.")
+    about = ("The same work done by other stores, each by the client that the table of servers names. Clients differ, and "
+             "share the machine with the servers: the rates compare a store and its client with another, server CPU "
+             "compares the servers. A Python client is slower than most servers.")
     return ["## Other stores", "", about, "",
             *table(["work", "server", "per second", "lowest-highest", *(t for _, t in columns)], rows)]
 

@@ -122,7 +122,7 @@ type result struct {
 	TotalRequests  int64            `json:"total_requests"`
 	RevisionBefore int64            `json:"revision_before"`
 	RevisionAfter  int64            `json:"revision_after"`
-	ServerCPU      float64          `json:"server_cpu_us_per_request,omitempty"`
+	ServerCPU      float64          `json:"server_cpu_us_per_request"`
 	ClientCPU      float64          `json:"client_cpu_us_per_request"`
 	ServerRSS      int64            `json:"server_rss_kib,omitempty"`
 	Extra          map[string]int64 `json:"extra,omitempty"`
