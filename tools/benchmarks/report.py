@@ -7,7 +7,7 @@ from figures import Figures, ratio_text, spread_text, table, text
 HEAD = """# Benchmarks
 
 How Berth compares with etcd and other coordination stores on one machine, measured by [`tools/bench`](../tools/bench).
-What the figures mean and what limits them is in [performance.md](performance.md), as far as it is written down.
+[performance.md](performance.md) says what the figures mean and what limits them.
 """
 USUAL = [("client", "client CPU µs"), ("p50", "p50 ms"), ("p99", "p99 ms"), ("p99.9", "p99.9 ms"), ("rss", "RSS MiB"),
          ("written", "bytes written")]
