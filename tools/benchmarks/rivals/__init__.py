@@ -1,13 +1,14 @@
-"""Redis, measured with the works that Berth and etcd are measured with.
+"""ZooKeeper and Redis, measured with the works that Berth and etcd are measured with.
 
-A rival is driven by its usual client and set so that a write is on the disk before it is answered. A measurement has a
+Each is driven by its usual client and set so that a write is on the disk before it is answered. A measurement has a
 fresh server with an empty data folder on a free loopback port; the machine's own services and their folders are never
 touched. Figures come from a window of time that opens once the loops have warmed up.
 """
 from .redis_server import Redis
 from .rival import Rival
 from .server import Failed
+from .zookeeper_server import ZooKeeper
 
-RIVALS: dict[str, Rival] = {"redis": Redis()}
+RIVALS: dict[str, Rival] = {"zookeeper": ZooKeeper(), "redis": Redis()}
 
 __all__ = ["Failed", "RIVALS", "Rival"]
