@@ -14,15 +14,16 @@ func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
-/// A part of the server alone. Release builds leave out the checks for overlapping accesses, a sixth of a put's instructions
-/// (docs/decisions/0010); builds for debugging make them. Not for what the client library is made of: packages that
-/// depend on a package may not bring such flags along.
+/// Release builds of the server leave out the checks for overlapping accesses, a sixth of a put's instructions
+/// (docs/decisions/0010). Builds for debugging make them, and so does `tools/fuzz`.
+let unchecked: [SwiftSetting] =
+    Context.environment["FUZZ_LIBRARY"] == nil
+    ? [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))] : []
+
+/// A part of the server alone. Not for what the client library is made of: packages that depend on a package may not bring
+/// flags like `unchecked` along.
 func serverLibrary(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .target(
-        name: name, dependencies: dependencies,
-        swiftSettings: settings + [
-            .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
-        ])
+    .target(name: name, dependencies: dependencies, swiftSettings: settings + unchecked)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {

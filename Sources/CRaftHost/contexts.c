@@ -3,7 +3,9 @@
 // the context by then, and nobody needs to know when it is gone: a thread of its own waits instead.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <sys/syscall.h>
@@ -13,11 +15,17 @@
 
 typedef long (*system_call)(long, ...);
 
+// Found before `main`, or by whoever calls earlier.
 static system_call next_call(void) {
     static system_call next;
-    if (!next) next = (system_call)dlsym(RTLD_NEXT, "syscall");
-    return next;
+    system_call found = __atomic_load_n(&next, __ATOMIC_ACQUIRE);
+    if (found) return found;
+    found = (system_call)dlsym(RTLD_NEXT, "syscall");
+    __atomic_store_n(&next, found, __ATOMIC_RELEASE);
+    return found;
 }
+
+__attribute__((constructor)) static void find_next_call(void) { next_call(); }
 
 // Contexts that wait to be given back. When there are more the caller waits itself.
 enum { ROOM = 64 };
@@ -28,6 +36,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t arrived = PTHREAD_COND_INITIALIZER;
 
 static void *give_back(void *unused) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
     pthread_setname_np(pthread_self(), "berth-aio");
     for (;;) {
         pthread_mutex_lock(&lock);
@@ -39,7 +50,9 @@ static void *give_back(void *unused) {
     return unused;
 }
 
+// Leaves `errno` as it was: libraft looks at it after it gave a context back.
 static bool give_back_later(unsigned long context) {
+    int error = errno;
     pthread_mutex_lock(&lock);
     if (!has_thread) {
         pthread_attr_t attributes;
@@ -56,6 +69,7 @@ static bool give_back_later(unsigned long context) {
         pthread_cond_signal(&arrived);
     }
     pthread_mutex_unlock(&lock);
+    errno = error;
     return is_taken;
 }
 

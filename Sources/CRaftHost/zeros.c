@@ -6,11 +6,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +27,13 @@ static bool is_segment(int file) {
     path[length] = 0;
     const char *slash = strrchr(path, '/');
     return slash && strncmp(slash + 1, "open-", 5) == 0;
+}
+
+// Where a block is written in place. Others write elsewhere whatever was there, and would take the reserved space for nothing.
+static bool overwrites_in_place(int file) {
+    struct statfs system;
+    if (fstatfs(file, &system) != 0) return false;
+    return system.f_type == EXT4_SUPER_MAGIC || system.f_type == XFS_SUPER_MAGIC;
 }
 
 // At most one segment a second, and as many at once as libraft keeps ready. Who fills segments faster writes much with each
@@ -68,10 +77,22 @@ static int write_zeros(int file, off_t length) {
     return code;
 }
 
+typedef int (*reserve)(int, off_t, off_t);
+
+// Found before `main`, or by whoever calls earlier.
+static reserve next_reserve(void) {
+    static reserve next;
+    reserve found = __atomic_load_n(&next, __ATOMIC_ACQUIRE);
+    if (found) return found;
+    found = (reserve)dlsym(RTLD_NEXT, "posix_fallocate");
+    __atomic_store_n(&next, found, __ATOMIC_RELEASE);
+    return found;
+}
+
+__attribute__((constructor)) static void find_next_reserve(void) { next_reserve(); }
+
 int posix_fallocate(int file, off_t offset, off_t length) {
-    static int (*next)(int, off_t, off_t);
-    if (!next) next = (int (*)(int, off_t, off_t))dlsym(RTLD_NEXT, "posix_fallocate");
-    int code = next(file, offset, length);
-    if (code != 0 || offset != 0 || !is_segment(file) || !is_worth_it()) return code;
+    int code = next_reserve()(file, offset, length);
+    if (code != 0 || offset != 0 || !is_segment(file) || !overwrites_in_place(file) || !is_worth_it()) return code;
     return write_zeros(file, length);
 }

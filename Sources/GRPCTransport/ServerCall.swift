@@ -10,7 +10,7 @@ public import NIOCore
 public final class ServerCall: @unchecked Sendable {
     // Sendable: every mutable member is touched on `eventLoop` alone, which each public member checks.
     // `@exclusivity(unchecked)`, here and elsewhere in the transport: on the way of every request, where the check at run
-    // time costs more than the access (docs/decisions/0010). None of these accesses calls out while it lasts.
+    // time costs more than the access (docs/decisions/0010). None of these accesses comes back to its member while it lasts.
 
     /// Where the call lives.
     public let eventLoop: any EventLoop

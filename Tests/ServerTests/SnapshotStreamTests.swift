@@ -63,7 +63,8 @@ import Testing
                 guard status.code != .ok else { continue }
                 #expect(status.code == .resourceExhausted)
                 #expect(status.message.contains("took less than 64 KiB in 0.3 seconds"))
-                #expect(bytes < 2 << 20)
+                // What was under way when it was given up still arrives, but not a whole copy.
+                #expect(bytes < 8 << 20)
                 given += 1
             }
             #expect(given >= 1)
