@@ -70,7 +70,10 @@ def sentences(record):
         f"- Clients: {c['clients']}.",
         f"- Medians of {rounds} round{'s' * (rounds > 1)} of {settings['seconds']:g} s each, with the lowest and highest "
         "rate. Every measurement has a fresh server with an empty data folder on the same disk; servers take turns, in "
-        "reverse order every other round.",
+        "reverse order every other round. Memory after a life of many works, growth and start-up are of one round.",
+        "- The first half second of a measurement does not count. Six seconds hold a flush of Berth's store (every 5 s) and "
+        "dozens of etcd's commits; shorter ones may hold none of Berth's." if settings["seconds"] < 5.5 else
+        "- The first half second of a measurement does not count; the rest holds a flush of Berth's store (every 5 s).",
         "- Answers are checked: the revision must move by exactly the writes answered, a get must find its key, watchers "
         "must see every event once and in order, a lock must have one holder.",
         "- CPU is the server process's user and system time divided by the operations answered in the same time. RSS is "

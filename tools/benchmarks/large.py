@@ -34,10 +34,11 @@ def measure(measuring, server, args):
             got = measuring.call_load(server, "-workload", "replay", "-keys", str(keys), limit=300)
             yield f"replay-{keys}", figures_of(got) | {
                 "events": got["requests"], "seconds": got["seconds"], "rss": server.memory_mib()["VmHWM"]}
-    for _ in range(STARTS):
-        server.stop()
-        seconds = server.start(answers_get, START_LIMIT)
-        yield f"start-{filled}", {"seconds": seconds, "rss": server.memory_mib()["VmHWM"]}
+        if keys in (EVENTS, sizes(args)[-1]):
+            for _ in range(STARTS):
+                server.stop()
+                seconds = server.start(answers_get, START_LIMIT)
+                yield f"start-{keys}", {"seconds": seconds, "rss": server.memory_mib()["VmHWM"]}
 
 
 def growth(measuring, server, args, keys):

@@ -28,8 +28,8 @@ def parse_arguments():
                    "'waiters' is not part of a usual run")
     p.add_argument("--servers", dest="servers_named", help="comma-separated: " + ", ".join(catalog.SERVERS)
                    + ", zookeeper, redis, postgresql (default: all)")
-    p.add_argument("--rounds", type=int, help="default 3, with --quick 1")
-    p.add_argument("--seconds", type=float, help="length of one measurement (default 2, with --quick 1)")
+    p.add_argument("--rounds", type=int, help="default 2, with --quick 1")
+    p.add_argument("--seconds", type=float, help="length of one measurement (default 6, which holds a flush of Berth's store; with --quick 1)")
     p.add_argument("--quick", action="store_true", help="brief: one round of a second, and at most 100,000 keys")
     p.add_argument("--large", action="store_true", help="growth to 10,000,000 keys")
     p.add_argument("--cores", type=int, default=0, help="confine the server to so many cores (default: all)")
@@ -44,8 +44,8 @@ def parse_arguments():
                    help="Berth's program (default: $BERTH_BIN or .build/release/berth)")
     p.add_argument("--data-root", type=Path, default=ROOT / ".build-bench", help="where data folders are made")
     args = p.parse_args()
-    args.rounds = args.rounds if args.rounds is not None else 1 if args.quick else 3
-    args.seconds = args.seconds if args.seconds is not None else 1 if args.quick else 2
+    args.rounds = args.rounds if args.rounds is not None else 1 if args.quick else 2
+    args.seconds = args.seconds if args.seconds is not None else 1 if args.quick else 6
     check(p, args)
     return args
 

@@ -48,9 +48,10 @@ class Suite:
             try:
                 for name, figures in self.figures(work, side):
                     self.add(name, side, round_number, figures, others)
-            except (Failed, self.rival_failed) as problem:
-                self.record["failures"].append(f"{work.name}, {side}, round {round_number + 1}: {problem}")
-                note(f"{round_number + 1}/{self.args.rounds} {work.name} {side}: failed: {problem}")
+            except Exception as problem:  # Whatever it is, the other figures of a long run must not go with it.
+                text = str(problem) if isinstance(problem, (Failed, self.rival_failed)) else repr(problem)
+                self.record["failures"].append(f"{work.name}, {side}, round {round_number + 1}: {text}")
+                note(f"{round_number + 1}/{self.args.rounds} {work.name} {side}: failed: {text}")
         (self.args.data_root / "figures.json").write_text(json.dumps(self.record, indent=1))
 
     def add(self, name, side, round_number, figures, others):
