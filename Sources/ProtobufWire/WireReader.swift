@@ -4,7 +4,7 @@ public enum WireError: Error, Hashable, Sendable {
     case truncated
     /// A number of more than ten bytes.
     case overlongVarint
-    /// A tag with field number zero or an unknown wire type.
+    /// A tag with field number zero, an unknown wire type or more than five bytes.
     case badTag
     /// The field has another wire type than its message says.
     case unexpectedType(field: Int)
@@ -29,6 +29,15 @@ public struct WireReader {
     /// Reads the next tag, or nil at the end of the message.
     @inlinable
     public mutating func nextField() throws(WireError) -> (field: Int, type: WireType)? {
+        let start = position
+        let field = try fieldOfAnyLength()
+        guard position - start <= 5 else { throw .badTag }
+        return field
+    }
+
+    /// Reads the next tag, also one of more bytes than it needs, which SwiftProtobuf takes inside groups alone.
+    @inlinable
+    mutating func fieldOfAnyLength() throws(WireError) -> (field: Int, type: WireType)? {
         guard position < buffer.count else { return nil }
         let tag = try varint()
         guard let type = WireType(rawValue: UInt8(tag & 7)), tag >> 3 != 0, tag >> 3 <= 0x1fff_ffff else {
@@ -114,7 +123,7 @@ public struct WireReader {
     private mutating func skipGroup(_ number: Int) throws(WireError) {
         var open = [number]
         while let innermost = open.last {
-            guard let field = try nextField() else { throw .truncated }
+            guard let field = try fieldOfAnyLength() else { throw .truncated }
             switch field.type {
             case .startGroup: open.append(field.field)
             case .endGroup:

@@ -73,6 +73,14 @@ private func readAll(_ bytes: [UInt8]) throws(WireError) -> Int {
         #expect(throws: WireError.badTag) { try readAll([0x0e, 0]) }
         #expect(throws: WireError.badTag) { try readAll([0x0c]) }
         #expect(throws: WireError.badTag) { try readAll([0x0b, 0x14]) }
+        #expect(throws: WireError.badTag) { try readAll([0x80, 0x80, 0x80, 0x80, 0x81, 0, 7]) }
+    }
+
+    /// As SwiftProtobuf has it: what both read must be the same, for a message may be read by both.
+    @Test func `a tag may be longer than it needs to be up to five bytes, and inside a group up to ten`() throws {
+        #expect(try readAll([0x88, 0x80, 0x80, 0x80, 0, 1]) == 1)
+        #expect(throws: WireError.badTag) { try readAll([0x88, 0x80, 0x80, 0x80, 0x80, 0, 1]) }
+        #expect(try readAll([0x0b, 0x90, 0x80, 0x80, 0x80, 0x80, 0, 1, 0x0c]) == 1)
     }
 
     @Test func `unknown fields of every wire type are passed over`() throws {
