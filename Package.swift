@@ -122,13 +122,23 @@ let package = Package(
             "Berth", ["ProtobufWire", "GRPCTransport", "EtcdAPI", nioCore, nioPosix, nioSSL, nioTLS, protobuf, deque]),
         library("Supervision", []),
         library("CommandText", ["Berth"]),
+        .target(name: "CRuntime"),
         .executableTarget(
             name: "BerthCommand",
             dependencies: [
-                "Server", "Berth", "Supervision", "CommandText", "Configuration", "BoltFile", arguments, logging,
+                "CRuntime", "Server", "Berth", "Supervision", "CommandText", "Configuration", "BoltFile", arguments, logging,
                 lifecycle,
             ],
-            swiftSettings: settings),
+            swiftSettings: settings,
+            linkerSettings: [
+                // The runtime within the program: its calls need no table, and it runs where no Swift is. What Foundation
+                // is made of must be named when modules were compiled for the other way.
+                .unsafeFlags(
+                    [
+                        "-static-stdlib", "-lCoreFoundation", "-l_FoundationICU", "-lBlocksRuntime", "-l_FoundationCShims",
+                        "-l_FoundationCollections", "-lstdc++",
+                    ], .when(configuration: .release))
+            ]),
         // A server that is wrong on purpose, for tools/rig-powercut. No product ships it.
         .executableTarget(
             name: "berth-faulty", dependencies: ["Server", "Store", logging, lifecycle], path: "Sources/FaultyBerth",

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CRuntime
 import Supervision
 
 /// The command-line tool.
@@ -33,6 +34,9 @@ struct Berth: AsyncParsableCommand {
     /// As argument-parser does it, but for wrong usage: one line, and a status that no command of `berth lock` has by
     /// chance. `serve` keeps its own.
     static func main() async {
+        #if !DEBUG
+            berth_stop_checking_exclusivity()
+        #endif
         if CommandLine.arguments.dropFirst().first == GuardCommand._commandName { CommandGuard.ignoreSignals() }
         StartConditions.read()
         let arguments = Array(CommandLine.arguments.dropFirst())

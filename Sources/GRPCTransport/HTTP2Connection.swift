@@ -29,6 +29,12 @@ class HTTP2Connection: ChannelInboundHandler {
     var isDirty = false
     /// Time of the last read: precise enough for policies, and one clock call a read, not one a stream.
     private(set) var now = NIODeadline.now()
+    /// Something that the last read asked for is there to be sent.
+    private var isFlushWanted = false
+    /// Pings whose answers nghttp2 holds until the next flush.
+    var unansweredPings = 0
+    /// In the loop's list of those whose answers to pings wait.
+    var isHeld = false
     /// Bytes came since this was last set to false.
     var sawBytes = true
     private var phase = Phase.open
@@ -44,6 +50,7 @@ class HTTP2Connection: ChannelInboundHandler {
     private static let writeChunk = 128 << 10
     /// Bytes written in one go before other connections get their turn.
     private static let writeTurn = 1 << 20
+    private static let heldPings = 8
     private static let lingerTime = TimeAmount.seconds(1)
 
     init(loop: LoopContext) { self.loop = loop }
@@ -58,6 +65,8 @@ class HTTP2Connection: ChannelInboundHandler {
     var maxQueuedFrames: Int { .max }
     /// Streams may have room again.
     func outputTaken() {}
+    /// A message is likely to be sent soon, with which answers to pings may go.
+    var expectsToSend: Bool { false }
     /// The connection ends for a reason the peer is told.
     func willLeave(text: String) {}
     /// The session is gone; streams end with it. Called once.
@@ -109,7 +118,7 @@ class HTTP2Connection: ChannelInboundHandler {
 
     func channelReadComplete(context: ChannelHandlerContext) {
         isInReadTurn = false
-        flush()
+        if hasOnlyPingsToAnswer { loop.hold(self) } else { flush() }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -129,6 +138,7 @@ class HTTP2Connection: ChannelInboundHandler {
 
     /// There is something to send: it leaves at the end of this read, or before the loop waits again.
     func setNeedsFlush() {
+        isFlushWanted = true
         guard !isInReadTurn, !isDirty, session != nil else { return }
         isDirty = true
         loop.markDirty(self)
@@ -139,6 +149,8 @@ class HTTP2Connection: ChannelInboundHandler {
         guard phase == .open, !isFlushing, !isInCallbacks, let context else { return }
         isFlushing = true
         defer { isFlushing = false }
+        isFlushWanted = false
+        unansweredPings = 0
         var written = 0
         while let session, context.channel.isWritable {
             let isDone = collect(from: session)
@@ -159,6 +171,15 @@ class HTTP2Connection: ChannelInboundHandler {
             return
         }
         shutDown()
+    }
+
+    /// gRPC's clients send a ping with nearly every request, to measure the way. Its answer in a write of its own would
+    /// cost both sides a system call and the client a wake-up; so it goes with the response when that comes at once.
+    private var hasOnlyPingsToAnswer: Bool {
+        guard unansweredPings > 0, unansweredPings <= Self.heldPings, !isFlushWanted, queuedBytes == 0, expectsToSend,
+            let session
+        else { return false }
+        return nghttp2_session_get_outbound_queue_size(session) == unansweredPings
     }
 
     /// Moves frames to the loop's output; true when the session has none left.

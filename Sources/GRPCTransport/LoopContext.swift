@@ -20,11 +20,14 @@ final class LoopContext: @unchecked Sendable {
     @exclusivity(unchecked) private var dirty: [HTTP2Connection] = []
     @exclusivity(unchecked) private var flushed: [HTTP2Connection] = []
     private var isFlushScheduled = false
+    private var held: [HTTP2Connection] = []
     private var members: [ObjectIdentifier: (member: any ServerMember, channel: any Channel)] = [:]
     private var isDraining = false
     private var isAborted = false
     private var runningTasks = 0
     private var tasksDone: EventLoopPromise<Void>?
+
+    private static let holdTime = TimeAmount.milliseconds(5)
 
     init(eventLoop: any EventLoop, meter: LoopMeter? = nil) {
         self.eventLoop = eventLoop
@@ -47,6 +50,23 @@ final class LoopContext: @unchecked Sendable {
             connection.flush()
         }
         flushed.removeAll(keepingCapacity: true)
+    }
+
+    /// Sees to it that `connection` has answered its peer's pings in `holdTime`, if nothing else is sent before.
+    func hold(_ connection: HTTP2Connection) {
+        guard !connection.isHeld else { return }
+        connection.isHeld = true
+        held.append(connection)
+        if held.count == 1 { _ = eventLoop.assumeIsolated().scheduleTask(in: Self.holdTime) { self.flushHeld() } }
+    }
+
+    private func flushHeld() {
+        let connections = held
+        held.removeAll(keepingCapacity: true)
+        for connection in connections {
+            connection.isHeld = false
+            if connection.unansweredPings > 0 { connection.flush() }
+        }
     }
 
     // MARK: Members

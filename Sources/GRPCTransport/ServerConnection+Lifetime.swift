@@ -38,6 +38,7 @@ extension ServerConnection {
             if isDraining, payload.elementsEqual(Self.drainPing) { sendFinalGoaway() }
             return
         }
+        unansweredPings += 1
         if policy.isPingTooMany(hasCalls: !calls.isEmpty, now: now) {
             leave(code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: "too_many_pings")
         }

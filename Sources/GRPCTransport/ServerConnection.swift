@@ -45,6 +45,8 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     /// A response's headers and a reset for every stream there may be, and the few frames of the connection itself.
     override var maxQueuedFrames: Int { 2 * configuration.maxConcurrentStreams + 1_000 }
 
+    override var expectsToSend: Bool { !calls.isEmpty }
+
     init(
         loop: LoopContext, configuration: ServerConfiguration, methods: MethodTable,
         plainHandler: (@Sendable (HTTPExchange) -> Void)? = nil
