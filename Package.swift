@@ -172,6 +172,7 @@ let package = Package(
             ]),
         tests("SupervisionTests", ["Supervision", "TestSupport"]),
         tests("CommandTextTests", ["CommandText", "Berth"]),
-        tests("BerthCommandTests", ["BerthCommand", "Supervision"]),
+        // They run the program, which `swift build --product berth` makes: linked with the runtime, it cannot be part of the tests.
+        tests("BerthCommandTests", ["Supervision"]),
     ] + fuzzTargets
 )

@@ -1,5 +1,6 @@
 #include <lmdb.h>
 #include "crc32c.h"
+#include <malloc.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -8,4 +9,12 @@
 static inline int berth_punch_hole(int file, long offset, long length) {
     const int punch_hole = 0x02, keep_size = 0x01; /* FALLOC_FL_* */
     return (int)syscall(SYS_fallocate, file, punch_hole | keep_size, offset, length);
+}
+
+/* Gives the heap's free pages back to the system when it has more free bytes than `worth`, in which case others that
+   allocate may have to wait for some milliseconds. Returns whether it did. */
+static inline int berth_trim_heap(unsigned long worth) {
+    if (mallinfo2().fordblks <= worth) return 0;
+    malloc_trim(0);
+    return 1;
 }

@@ -33,6 +33,13 @@ public enum ResponseHeader: Sendable {
     /// Ids take at most 11 bytes each, as do revision and term, and tag and length one each.
     static let maximumSize = 46
 
+    /// The field alone, for responses that share it.
+    public var encoded: [UInt8] {
+        var writer = WireWriter(capacity: Self.maximumSize)
+        append(to: &writer)
+        return writer.bytes
+    }
+
     /// Writes the field. A header is always shorter than 128 bytes, so its length is one byte.
     func append(to writer: inout WireWriter) {
         writer.bytes.append(1 << 3 | WireType.lengthDelimited.rawValue)

@@ -29,12 +29,13 @@ public enum WatchResponse {
         fieldSize((isDeletion ? 2 : 0) + fieldSize(keyValueBytes) + (previousBytes.map(fieldSize) ?? 0))
     }
 
-    /// A response with events made by `appendEvent`; with none it reports progress.
+    /// A response with events made by `appendEvent`; with none it reports progress. `header` is the encoded field
+    /// (`ResponseHeader.encoded`): thousands of watchers may get the same one.
     public static func encoded(
-        header: ResponseHeader, watchID: Int64, isFragment: Bool = false, events: [UInt8] = []
+        header: [UInt8], watchID: Int64, isFragment: Bool = false, events: [UInt8] = []
     ) -> [UInt8] {
-        var writer = WireWriter(capacity: ResponseHeader.maximumSize + 14 + events.count)
-        header.append(to: &writer)
+        var writer = WireWriter(capacity: header.count + 13 + events.count)
+        writer.bytes.append(contentsOf: header)
         writer.int64Field(2, watchID)
         writer.boolField(7, isFragment)
         writer.bytes.append(contentsOf: events)

@@ -30,6 +30,11 @@ struct OutboundMessages {
         byteCount -= length
         var wanted = length
         while wanted > 0 {
+            if taken == 0, wanted >= Self.prefixLength + head.count {
+                wanted -= Self.prefixLength + head.count
+                takeWhole(into: &output)
+                continue
+            }
             if taken < Self.prefixLength {
                 let count = min(Self.prefixLength - taken, wanted)
                 let bodyLength = UInt32(truncatingIfNeeded: head.count)
@@ -58,6 +63,18 @@ struct OutboundMessages {
                 if taken == Self.prefixLength + head.count { dropHead() }
             }
         }
+    }
+
+    /// Copies the head, of which nothing is taken yet: all of most messages fits the frame.
+    private mutating func takeWhole(into output: inout ByteBuffer) {
+        let count = Self.prefixLength + head.count
+        output.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { room in
+            room.storeBytes(of: 0, as: UInt8.self)
+            room.storeBytes(of: UInt32(truncatingIfNeeded: head.count).bigEndian, toByteOffset: 1, as: UInt32.self)
+            head.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: room[Self.prefixLength...]).copyMemory(from: $0) }
+            return count
+        }
+        dropHead()
     }
 
     mutating func removeAll() {

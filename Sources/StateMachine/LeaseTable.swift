@@ -23,7 +23,7 @@ public final class LeaseTable: Sendable {
         let timeToLiveSeconds: Int64
         /// Tells it from one of the same id that was granted before.
         let grant: UInt64
-        var keys: [[UInt8]: Attachment] = [:]
+        var keys = BytesTable<Attachment>()
         /// Who may do what with all its keys; nil until somebody who is judged by them asks.
         var judgements: LeaseJudgements?
     }
@@ -84,7 +84,7 @@ public final class LeaseTable: Sendable {
     /// Forgets a lease; returns its attachments in byte order of their keys.
     package func revoke(_ id: LeaseID) -> [(key: [UInt8], attachment: Attachment)] {
         let lease = leases.withLock { $0.removeValue(forKey: id) }
-        return (lease?.keys ?? [:]).map { (key: $0.key, attachment: $0.value) }
+        return (lease?.keys ?? BytesTable()).map { (key: $0.key, attachment: $0.value) }
             .sorted { $0.key.lexicographicallyPrecedes($1.key) }
     }
 

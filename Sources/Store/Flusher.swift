@@ -15,6 +15,8 @@ final class Flusher: @unchecked Sendable {
     private var copiedSeal: Int?
     /// After a failed step of compaction, when the next one may be tried.
     private var compactionMayBegin: ContinuousClock.Instant?
+    /// When the heap's free pages were last given back.
+    private var heapTrimmed: ContinuousClock.Instant?
     /// The compaction in progress.
     var compaction: CompactionProgress?
     /// Revisions removed since base's trees were last repacked.
@@ -57,6 +59,10 @@ final class Flusher: @unchecked Sendable {
         if let thread { pthread_join(thread, nil) }
         thread = nil
     }
+
+    private static let trimPause = Duration.seconds(60)
+    /// Free bytes of the heap that are worth looking for whole pages among them.
+    private static let freeWorthTrimming: UInt = 16 << 20
 
     private func run() {
         var flushBackOff = BackOff()
@@ -181,6 +187,7 @@ extension Flusher {
         }
         try growing(young) { () throws(StoreError) in try young.empty() }
         core.measureBase()
+        giveBackMemory(of: young, isQuiet: sealed.isSmall(core.configuration))
         core.handover.update { state in
             state.sealed = nil
             state.durable = sealed.state
@@ -192,6 +199,16 @@ extension Flusher {
             .flushed(
                 appliedIndex: sealed.state.appliedIndex, revisions: sealed.revisions, bytes: sealed.bytes,
                 duration: clock.now - start))
+    }
+
+    /// What base's map took in is given back with each flush, which costs its readers little. The young layers' pages are
+    /// written, and would have to be made writable one by one: they and the heap wait until little is written.
+    private func giveBackMemory(of young: Environment, isQuiet: Bool) {
+        core.base.forgetPages()
+        guard isQuiet else { return }
+        young.forgetPages()
+        if heapTrimmed.map({ .now - $0 < Self.trimPause }) ?? false { return }
+        if berth_trim_heap(Self.freeWorthTrimming) != 0 { heapTrimmed = .now }
     }
 
     /// Does `body` again with a larger map as long as it finds the map full. It must have left nothing behind then.

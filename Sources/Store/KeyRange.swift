@@ -15,6 +15,13 @@ public struct KeyRange: Hashable, Sendable {
         self.end = end
     }
 
+    /// All bytes of each at once, not one by one.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(key.count)
+        key.withUnsafeBytes { hasher.combine(bytes: $0) }
+        end.withUnsafeBytes { hasher.combine(bytes: $0) }
+    }
+
     /// Every key there is.
     public static let all = KeyRange(key: [0], end: [0])
 

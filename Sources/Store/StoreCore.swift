@@ -79,6 +79,11 @@ final class StoreCore: Sendable {
         var state: BaseState
         var revisions: Int
         var bytes: Int
+
+        /// Sealed for its age, and far from full.
+        func isSmall(_ configuration: StoreConfiguration) -> Bool {
+            revisions < configuration.sealRevisions / 4 && bytes < configuration.sealBytes / 4
+        }
     }
 
     init(

@@ -146,7 +146,7 @@ import Vocabulary
                 $0.events = events
             }
             let written = WatchResponse.encoded(
-                header: full(header), watchID: id, isFragment: isFragment, events: shared.bytes)
+                header: full(header).encoded, watchID: id, isFragment: isFragment, events: shared.bytes)
             #expect(try written == response.bytes)
         }
     }

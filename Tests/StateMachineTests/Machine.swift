@@ -234,7 +234,7 @@ final class TemporaryFolder {
 
     deinit {
         for folder in ["base", "young-a", "young-b", "log"] {
-            for file in ["data.mdb", "lock.mdb"] { unlink("\(path)/data/\(folder)/\(file)") }
+            for file in ["data.mdb", "lock.mdb", "pages.sum"] { unlink("\(path)/data/\(folder)/\(file)") }
             rmdir("\(path)/data/\(folder)")
         }
         unlink("\(path)/data/lock")

@@ -10,7 +10,7 @@ import Vocabulary
 final class LineHub {
     private let number: Int
     private let interest: LoopInterest
-    private var waits: [[UInt8]: [PlaceWait]] = [:]
+    private var waits = BytesTable<[PlaceWait]>()
     private var followers: [ObjectIdentifier: LineFollower] = [:]
 
     init(number: Int, interest: LoopInterest) {
@@ -58,7 +58,7 @@ final class LineHub {
 ///
 /// Bounded by the places there are. Isolation: the log thread.
 struct WaitRouting {
-    private var loops: [[UInt8]: UInt64] = [:]
+    private var loops = BytesTable<UInt64>()
 
     /// Loops beyond the bits share the last one: they may be told of places they do not know.
     private static func bit(_ loop: Int) -> UInt64 { 1 << UInt64(min(loop, 63)) }

@@ -154,10 +154,13 @@ final class WatchHub {
         delivered = revision
     }
 
-    /// Gives the group's pending events, all of one revision, to its watches; encoded once for each shape. A watch whose
+    /// Gives the group's pending events, all of one revision, to its watches; encoded once for each shape, as is the header. A watch whose
     /// stream has no room, or whose events cannot be read, falls behind.
     private func deliver(_ events: EventBatch, _ revision: Revision, to group: WatchGroup) {
         var encoded: [EncodedEvents?] = Array(repeating: nil, count: WatchShape.all)
+        // Those of the last watch, which the next one mostly shares.
+        var (body, bodySlot) = (EncodedEvents(), -1)
+        var header: [UInt8] = []
         var stalled: [Watcher] = []
         // A copy: an observer may end its watch, or start another, when it is called.
         for watcher in group.watchers where watcher.next <= revision && !watcher.isEnded {
@@ -176,14 +179,18 @@ final class WatchHub {
                     continue
                 }
                 let slot = Int(watcher.shape.rawValue)
-                guard let body = encoded[slot] ?? encode(events, group.pendingEvents, watcher.shape, revision) else {
-                    stalled.append(watcher)
-                    continue
+                if slot != bodySlot {
+                    guard let made = encoded[slot] ?? encode(events, group.pendingEvents, watcher.shape, revision) else {
+                        stalled.append(watcher)
+                        continue
+                    }
+                    encoded[slot] = made
+                    (body, bodySlot) = (made, slot)
                 }
-                encoded[slot] = body
                 guard !body.isEmpty else { continue }
                 watcher.sentSinceTick = true
-                stream.send(body, of: watcher, headerRevision: revision)
+                if header.isEmpty { header = stream.header(at: revision) }
+                stream.send(body, of: watcher, header: header)
             }
         }
         for watcher in stalled where watcher.isLive {
@@ -257,7 +264,7 @@ final class WatchHub {
         case .stream(let stream):
             if !chunk.events.isEmpty {
                 watcher.sentSinceTick = true
-                stream.send(chunk.events, of: watcher, headerRevision: chunk.headerRevision)
+                stream.send(chunk.events, of: watcher, header: stream.header(at: chunk.headerRevision))
             }
         case .observer(let observer):
             for event in chunk.observed where !watcher.isEnded { observer.onEvent(event) }

@@ -8,7 +8,7 @@ import Vocabulary
 ///
 /// Isolation: none of its own. Each event loop's hub holds one.
 package struct WatchIndex {
-    private var single: [[UInt8]: WatchGroup] = [:]
+    private var single = BytesTable<WatchGroup>()
     private var ranges: [KeyRange: WatchGroup] = [:]
     private var tree = IntervalTree<WatchGroup>()
 

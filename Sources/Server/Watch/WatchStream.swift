@@ -68,9 +68,11 @@ package final class WatchStream: OpenEndedCall {
 
     // MARK: - What the hub asks
 
-    func send(_ events: EncodedEvents, of watcher: Watcher, headerRevision: Revision) {
+    /// The header of responses at `revision`, encoded.
+    func header(at revision: Revision) -> [UInt8] { settings.header(revision).encoded }
+
+    func send(_ events: EncodedEvents, of watcher: Watcher, header: [UInt8]) {
         hub.tallies.add(.events, events.count)
-        let header = settings.header(headerRevision)
         guard watcher.wantsFragments, events.bytes.count >= settings.fragmentBytes else {
             return respond(WatchResponse.encoded(header: header, watchID: watcher.id, events: events.bytes))
         }
@@ -98,9 +100,7 @@ package final class WatchStream: OpenEndedCall {
         for watcher in watchers.values where watcher.wantsProgress {
             let isInFuture = watcher.next > hub.publishedRevision.next
             if watcher.isLive, !isInFuture, !watcher.sentSinceTick, hasRoom {
-                respond(
-                    WatchResponse.encoded(
-                        header: settings.header(hub.progress(of: watcher)), watchID: watcher.id))
+                respond(WatchResponse.encoded(header: header(at: hub.progress(of: watcher)), watchID: watcher.id))
             }
             watcher.sentSinceTick = false
         }
@@ -195,7 +195,7 @@ package final class WatchStream: OpenEndedCall {
             guard watcher.isLive, watcher.next <= hub.publishedRevision.next else { return }
             reached = min(reached, hub.progress(of: watcher))
         }
-        respond(WatchResponse.encoded(header: settings.header(reached), watchID: -1))
+        respond(WatchResponse.encoded(header: header(at: reached), watchID: -1))
     }
 }
 

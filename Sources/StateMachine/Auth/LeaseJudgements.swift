@@ -97,7 +97,7 @@ extension LeaseTable {
         enum Task {
             case done(Bool)
             case each([[UInt8]], through: Int, grant: UInt64)
-            case all([[UInt8]: Attachment], through: Int?, grant: UInt64)
+            case all(BytesTable<Attachment>, through: Int?, grant: UInt64)
         }
         let task: Task = leases.withLock { leases in
             guard let lease = leases[id], !lease.keys.isEmpty else { return .done(true) }

@@ -17,10 +17,10 @@ struct GuardIndex {
         var lines: [(line: LockLine, guards: Int)] = []
     }
 
-    private var keys: [[UInt8]: Group] = [:]
+    private var keys = BytesTable<Group>()
     private var ranges: [KeyRange: Group] = [:]
     private var tree = IntervalTree<Group>()
-    private var protected: [[UInt8]: (line: LockLine, place: LockPlace)] = [:]
+    private var protected = BytesTable<(line: LockLine, place: LockPlace)>()
 
     /// Nothing is guarded: what every write asks first.
     var isEmpty: Bool { keys.isEmpty && ranges.isEmpty && protected.isEmpty }

@@ -23,7 +23,7 @@ struct PlaceCount {
 ///
 /// Isolation: the log thread.
 struct LineTable {
-    private var lines: [[UInt8]: LockLine] = [:]
+    private var lines = BytesTable<LockLine>()
     /// The same by name, for lists.
     private var ordered = IntervalTree<LockLine>()
     private var byLease: [LeaseID: PlaceCount] = [:]

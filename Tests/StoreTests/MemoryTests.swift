@@ -1,0 +1,65 @@
+import Glibc
+import Store
+import Testing
+import Vocabulary
+
+/// What the process holds of the store's files.
+@Suite struct MemoryTests {
+    @Test func `a flush gives back what readers took into memory of base`() throws {
+        let folder = try TestFolder()
+        let store = try Store.open(folder.configuration { $0.baseMapBytes = 64 << 20 })
+        defer { store.close() }
+        let value = [UInt8](repeating: 7, count: 1_000)
+        for number: Int64 in 0..<4_000 {
+            try store.writer.put("key \(number)".bytes, value, at: Revision(number + 2))
+            if number % 100 == 99 { try store.writer.commitNext() }
+        }
+        try store.writer.sealAndFlush(store)
+        #expect(try readAll(store) == 4_000)
+        let before = try residentKiB(of: folder.path + "/data/base/data.mdb")
+        #expect(before > 3_000)
+        // Little: a flush in quiet times.
+        try store.writer.put("one more".bytes, value, at: Revision(4_002))
+        try store.writer.commitNext()
+        try store.writer.sealAndFlush(store)
+        let after = try residentKiB(of: folder.path + "/data/base/data.mdb")
+        #expect(after < before / 4, "\(after) of \(before) KiB")
+        // It is all still there.
+        #expect(try readAll(store) == 4_001)
+    }
+
+    /// Reads every value; tells how many there are.
+    private func readAll(_ store: Store) throws -> Int {
+        try store.withSnapshot { snapshot in
+            try snapshot.keys(in: .all).filter { try snapshot.encoded($0.key)?.count ?? 0 > 1_000 }.count
+        }
+    }
+
+    /// What this process's maps of a file hold in memory, by `/proc/self/smaps`.
+    private func residentKiB(of path: String) throws -> Int {
+        var isOfFile = false
+        var total = 0
+        for line in try textOfFile("/proc/self/smaps").split(separator: "\n") {
+            if line.hasSuffix(path) {
+                isOfFile = true
+            } else if line.hasPrefix("VmFlags:") {
+                isOfFile = false
+            } else if isOfFile, line.hasPrefix("Rss:") {
+                total += line.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+            }
+        }
+        return total
+    }
+
+    private func textOfFile(_ path: String) throws -> String {
+        let file = try #require(fopen(path, "re"))
+        defer { fclose(file) }
+        var text: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = fread(&piece, 1, piece.count, file)
+            guard count > 0 else { return String(decoding: text, as: UTF8.self) }
+            text += piece[..<count]
+        }
+    }
+}
