@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import catalog
+import disk
 from peers import Failed, run
 
 HERE = Path(__file__).resolve().parent
@@ -16,8 +17,9 @@ HEADERS = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
 WARM_UP = 0.5  # seconds
 WAITERS_LIMIT = 620  # seconds; etcd needs minutes to queue ten thousand
 # Berth writes to its store's file 5 s after the log at the latest, so a pause longer than that is its end.
-QUIET, QUIET_LIMIT = 6, 60  # seconds
+QUIET, QUIET_START, QUIET_LIMIT = 6, 1, 60  # seconds
 
+REST = 8  # seconds after a life, in which a server may do what it does when it has time
 # What a server lives through before its memory is read; counts, so that every server does the same work.
 LIFE = [
     ("fill", "-keys", "100000", "-clients", "16"),
@@ -70,16 +72,19 @@ class Measuring:
             arguments += ["-value-size", str(work.value_size)]
         if work.ways:
             arguments += ["-by", way_of(work, side)]
-        before = server.bytes_to_disk()
+        before = None
+        if counts_bytes:
+            settle(server, QUIET_START)  # Berth prepares its log just after it started.
+            before = disk.bytes_written(server.folder)
         got = self.call_load(server, *arguments)
         if not got["requests"]:
             raise Failed("no request was answered in the time measured")
         figures = figures_of(got)
         if work.watchers:
             figures["cpu per put"] = figures["cpu"] * work.watchers
-        if counts_bytes:
-            settle(server)
-            figures["written"] = (server.bytes_to_disk() - before) / got["total_requests"]
+        if before is not None:
+            settle(server, QUIET)
+            figures["written"] = (disk.bytes_written(server.folder) - before) / got["total_requests"]
         return figures
 
     def waiters(self, work, side, server):
@@ -99,7 +104,7 @@ class Measuring:
         idle = server.memory_mib()
         for workload, *arguments in LIFE:
             self.call_load(server, "-workload", workload, *arguments, limit=180)
-        time.sleep(2)
+        time.sleep(REST)
         after = server.memory_mib()
         return {"idle": idle["VmRSS"], "idle anonymous": idle["RssAnon"], "after": after["VmRSS"],
                 "after anonymous": after["RssAnon"], "rss": after["VmHWM"]}
@@ -157,10 +162,10 @@ def figures_of(got):
     return figures
 
 
-def settle(server):
-    """Waits until the process has written nothing for a while."""
+def settle(server, quiet):
+    """Waits until the process has written nothing for some seconds."""
     last, since, limit = server.bytes_to_disk(), time.monotonic(), time.monotonic() + QUIET_LIMIT
-    while time.monotonic() < limit and time.monotonic() - since < QUIET:
+    while time.monotonic() < limit and time.monotonic() - since < quiet:
         time.sleep(0.1)
         if (now := server.bytes_to_disk()) != last:
             last, since = now, time.monotonic()

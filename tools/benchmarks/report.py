@@ -84,8 +84,8 @@ def memory(figures, group):
     if not rows:
         return []
     head = ["server, MiB", "resident when idle", "of it anonymous", "after a mix of works", "of it anonymous", "highest"]
-    about = ("One server lives through 300,000 operations, some of every kind, the same for each server; two seconds "
-             "later its memory is read. What is not anonymous is mapped files, which the kernel can take back.")
+    about = ("One server lives through 300,000 operations, some of every kind, the same for each server; eight "
+             "seconds later its memory is read. What is not anonymous is mapped files, which the kernel can take back.")
     return [*table(head, rows), about, ""]
 
 

@@ -26,7 +26,6 @@ class PostgreSQLServer(Server):
     user = USER if os.geteuid() == 0 else None  # It refuses to run as root.
     stop_signal = signal.SIGQUIT  # It ends at once, without a checkpoint: the folder goes too.
     many_processes = True
-    overwrites = True  # The segments of its log are filled with zeros first.
 
     def __init__(self, data_root):
         super().__init__(data_root)

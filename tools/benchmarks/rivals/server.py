@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import disk
+
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -80,32 +82,12 @@ def tree(root):
     return found
 
 
-def written_bytes(pid):
-    """What a process has had written to disks so far, as the kernel counts it."""
-    return int(re.search(r"^write_bytes: (\d+)", Path(f"/proc/{pid}/io").read_text(), re.M)[1])
-
-
-def overwriting_is_counted(folder):
-    """Whether the kernel's count can be believed of who overwrites parts of a file on the disk of this folder.
-
-    It charges a process with the whole of each piece of the page cache that it makes dirty. Those may be 256 KiB large
-    (ext4 of recent Linux) though only the changed blocks go to the disk, twenty times less.
-    """
-    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-        file.write(bytes(1 << 20))
-        os.fsync(file.fileno())
-        before = written_bytes("self")
-        os.pwrite(file.fileno(), bytes(8192), 1 << 19)
-        os.fdatasync(file.fileno())
-        return written_bytes("self") - before <= 4 * 8192
-
-
 @dataclass(frozen=True)
 class Usage:
     """What a server has used since its start."""
 
     cpu_seconds: float
-    written_bytes: int | None  # None where the kernel's count is not to be believed
+    written_bytes: int | None  # None where no disk counts
 
     def __sub__(self, earlier):
         written = None if self.written_bytes is None else self.written_bytes - earlier.written_bytes
@@ -122,14 +104,12 @@ class Server:
     user = None  # Whom it runs as, when not as ourselves.
     stop_signal = signal.SIGTERM
     many_processes = False
-    overwrites = False  # Parts of its files, rather than appending to them.
 
     def __init__(self, data_root):
         data_root.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="rival-", dir=data_root)).absolute()
         self.process = None
-        self.counts_writes = True
 
     def prepare(self):
         """Fills the folder and returns the server's command."""
@@ -141,7 +121,6 @@ class Server:
 
     def __enter__(self):
         try:
-            self.counts_writes = not self.overwrites or overwriting_is_counted(self.folder)
             command = [str(c) for c in self.prepare()]
             with open(self.folder / "output", "wb") as output:
                 self.process = subprocess.Popen(
@@ -184,14 +163,13 @@ class Server:
 
     def usage(self):
         """Of all its processes. A process's figures pass to its parent when it ends, so none are lost."""
-        cpu, written = 0.0, 0
+        cpu = 0.0
         for pid in tree(self.process.pid):
             try:
                 cpu += cpu_seconds(pid)
-                written += written_bytes(pid)
             except (FileNotFoundError, ProcessLookupError):
                 continue
-        return Usage(cpu, written if self.counts_writes else None)
+        return Usage(cpu, disk.bytes_written(self.folder))
 
     def memory_mib(self):
         """Peak resident memory of a server of one process.
