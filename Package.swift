@@ -32,6 +32,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
@@ -57,7 +58,7 @@ let fuzzTargets: [Target] =
                 dependencies: [
                     "CLibFuzzer", "Vocabulary", "ProtobufWire", "GRPCTransport", "EtcdAPI", "StateMachine", "Gateway",
                     nioCore,
-                    .product(name: "NIOEmbedded", package: "swift-nio"), protobuf,
+                    nioEmbedded, protobuf,
                 ],
                 path: "Fuzz/Targets", swiftSettings: settings,
                 linkerSettings: [.unsafeFlags([library, "-lstdc++"])]),
@@ -126,7 +127,8 @@ let package = Package(
         .executableTarget(
             name: "BerthCommand",
             dependencies: [
-                "CRuntime", "Server", "Berth", "Supervision", "CommandText", "Configuration", "BoltFile", arguments, logging,
+                "CRuntime", "Server", "Berth", "Supervision", "CommandText", "Configuration", "BoltFile", arguments,
+                logging,
                 lifecycle,
             ],
             swiftSettings: settings,
@@ -135,7 +137,8 @@ let package = Package(
                 // is made of must be named when modules were compiled for the other way.
                 .unsafeFlags(
                     [
-                        "-static-stdlib", "-lCoreFoundation", "-l_FoundationICU", "-lBlocksRuntime", "-l_FoundationCShims",
+                        "-static-stdlib", "-lCoreFoundation", "-l_FoundationICU", "-lBlocksRuntime",
+                        "-l_FoundationCShims",
                         "-l_FoundationCollections", "-lstdc++",
                     ], .when(configuration: .release))
             ]),
@@ -146,7 +149,10 @@ let package = Package(
         tests("MeasuresTests", ["Measures"]),
         tests("ProtobufWireTests", ["ProtobufWire", "TestSupport"]),
         tests(
-            "GRPCTransportTests", ["CNghttp2", "GRPCTransport", "Measures", "TestSupport", nioCore, nioPosix, logging]),
+            "GRPCTransportTests",
+            [
+                "CNghttp2", "GRPCTransport", "Measures", "TestSupport", nioCore, nioPosix, nioEmbedded, logging,
+            ]),
         tests("EtcdAPITests", ["EtcdAPI", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),
         tests("BoltFileTests", ["BoltFile", "TestSupport"]),
         tests("IdentityTests", ["Identity", "TestSupport"]),
@@ -172,7 +178,8 @@ let package = Package(
             ]),
         tests("SupervisionTests", ["Supervision", "TestSupport"]),
         tests("CommandTextTests", ["CommandText", "Berth"]),
-        // They run the program, which `swift build --product berth` makes: linked with the runtime, it cannot be part of the tests.
+        // They run the program, which `swift build --product berth` makes: with the runtime within it, it cannot be linked
+        // with the tests too.
         tests("BerthCommandTests", ["Supervision"]),
     ] + fuzzTargets
 )

@@ -11,10 +11,10 @@ static inline int berth_punch_hole(int file, long offset, long length) {
     return (int)syscall(SYS_fallocate, file, punch_hole | keep_size, offset, length);
 }
 
-/* Gives the heap's free pages back to the system when it has more free bytes than `worth`, in which case others that
-   allocate may have to wait for some milliseconds. Returns whether it did. */
-static inline int berth_trim_heap(unsigned long worth) {
+/* Gives the heap's free pages back to the system when more than `worth` bytes of it are free; others that allocate may have
+   to wait for some milliseconds. Returns the bytes that are free afterwards, or 0 when it did nothing. */
+static inline unsigned long berth_trim_heap(unsigned long worth) {
     if (mallinfo2().fordblks <= worth) return 0;
     malloc_trim(0);
-    return 1;
+    return mallinfo2().fordblks;
 }

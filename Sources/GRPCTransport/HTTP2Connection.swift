@@ -31,6 +31,8 @@ class HTTP2Connection: ChannelInboundHandler {
     private(set) var now = NIODeadline.now()
     /// Something that the last read asked for is there to be sent.
     private var isFlushWanted = false
+    /// A request came since the last flush, so that a response may come soon, with which answers to pings may go.
+    var expectsToSend = false
     /// Pings whose answers nghttp2 holds until the next flush.
     var unansweredPings = 0
     /// In the loop's list of those whose answers to pings wait.
@@ -65,8 +67,6 @@ class HTTP2Connection: ChannelInboundHandler {
     var maxQueuedFrames: Int { .max }
     /// Streams may have room again.
     func outputTaken() {}
-    /// A message is likely to be sent soon, with which answers to pings may go.
-    var expectsToSend: Bool { false }
     /// The connection ends for a reason the peer is told.
     func willLeave(text: String) {}
     /// The session is gone; streams end with it. Called once.
@@ -150,6 +150,7 @@ class HTTP2Connection: ChannelInboundHandler {
         isFlushing = true
         defer { isFlushing = false }
         isFlushWanted = false
+        expectsToSend = false
         unansweredPings = 0
         var written = 0
         while let session, context.channel.isWritable {

@@ -71,7 +71,9 @@ struct OutboundMessages {
         output.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { room in
             room.storeBytes(of: 0, as: UInt8.self)
             room.storeBytes(of: UInt32(truncatingIfNeeded: head.count).bigEndian, toByteOffset: 1, as: UInt32.self)
-            head.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: room[Self.prefixLength...]).copyMemory(from: $0) }
+            head.withUnsafeBytes {
+                UnsafeMutableRawBufferPointer(rebasing: room[Self.prefixLength...]).copyMemory(from: $0)
+            }
             return count
         }
         dropHead()

@@ -139,6 +139,9 @@ enum ServerCallbacks {
             }
         case NGHTTP2_SETTINGS.rawValue:
             connection.receivedSettings()
+        case NGHTTP2_WINDOW_UPDATE.rawValue:
+            // A response may have waited for it.
+            if head.stream_id != 0 { connection.setNeedsFlush() }
         case NGHTTP2_RST_STREAM.rawValue:
             if let call = serverCall(session, head.stream_id) { connection.receivedReset(call) }
         default: break

@@ -45,8 +45,6 @@ final class ServerConnection: HTTP2Connection, ServerMember {
     /// A response's headers and a reset for every stream there may be, and the few frames of the connection itself.
     override var maxQueuedFrames: Int { 2 * configuration.maxConcurrentStreams + 1_000 }
 
-    override var expectsToSend: Bool { !calls.isEmpty }
-
     init(
         loop: LoopContext, configuration: ServerConfiguration, methods: MethodTable,
         plainHandler: (@Sendable (HTTPExchange) -> Void)? = nil
@@ -112,6 +110,7 @@ final class ServerConnection: HTTP2Connection, ServerMember {
         call.openedAt = now
         calls.append(call)
         opening = call
+        expectsToSend = true
         nghttp2_session_set_stream_user_data(session, id, Unmanaged.passUnretained(call).toOpaque())
         if calls.count == 1 { callCountChanged() }
     }

@@ -35,7 +35,7 @@ public struct WireReader {
         return field
     }
 
-    /// Reads the next tag, also one of more bytes than it needs, which SwiftProtobuf takes inside groups alone.
+    /// Reads the next tag, also one of more than five bytes, which SwiftProtobuf takes inside groups alone.
     @inlinable
     mutating func fieldOfAnyLength() throws(WireError) -> (field: Int, type: WireType)? {
         guard position < buffer.count else { return nil }

@@ -15,8 +15,11 @@ final class Flusher: @unchecked Sendable {
     private var copiedSeal: Int?
     /// After a failed step of compaction, when the next one may be tried.
     private var compactionMayBegin: ContinuousClock.Instant?
-    /// When the heap's free pages were last given back.
-    private var heapTrimmed: ContinuousClock.Instant?
+    /// From when on base's pages may be given back again, and the heap's.
+    private var basePagesMayGo: ContinuousClock.Instant?
+    private var heapMayBeTrimmed: ContinuousClock.Instant?
+    /// Free bytes that the heap had left when it was last trimmed: in pieces smaller than a page, or given back.
+    private var freeAfterTrimming: UInt = 0
     /// The compaction in progress.
     var compaction: CompactionProgress?
     /// Revisions removed since base's trees were last repacked.
@@ -61,7 +64,7 @@ final class Flusher: @unchecked Sendable {
     }
 
     private static let trimPause = Duration.seconds(60)
-    /// Free bytes of the heap that are worth looking for whole pages among them.
+    /// Free bytes, beyond those that the last look left, that are worth looking for whole pages among them.
     private static let freeWorthTrimming: UInt = 16 << 20
 
     private func run() {
@@ -187,7 +190,10 @@ extension Flusher {
         }
         try growing(young) { () throws(StoreError) in try young.empty() }
         core.measureBase()
-        giveBackMemory(of: young, isQuiet: sealed.isSmall(core.configuration))
+        // Young layers are written, and each page would have to be made writable anew: only in quiet times. And before the
+        // log thread has the layer again, which may map it anew.
+        let isQuiet = sealed.isSmall(core.configuration)
+        if isQuiet { young.forgetPages() }
         core.handover.update { state in
             state.sealed = nil
             state.durable = sealed.state
@@ -195,20 +201,26 @@ extension Flusher {
             core.sealedSince.store(0, ordering: .relaxed)
             core.isFlushing.store(false, ordering: .releasing)
         }
+        let duration = clock.now - start
+        giveBackMemory(isQuiet: isQuiet)
         core.tell(
             .flushed(
                 appliedIndex: sealed.state.appliedIndex, revisions: sealed.revisions, bytes: sealed.bytes,
-                duration: clock.now - start))
+                duration: duration))
     }
 
-    /// What base's map took in is given back with each flush, which costs its readers little. The young layers' pages are
-    /// written, and would have to be made writable one by one: they and the heap wait until little is written.
-    private func giveBackMemory(of young: Environment, isQuiet: Bool) {
-        core.base.forgetPages()
-        guard isQuiet else { return }
-        young.forgetPages()
-        if heapTrimmed.map({ .now - $0 < Self.trimPause }) ?? false { return }
-        if berth_trim_heap(Self.freeWorthTrimming) != 0 { heapTrimmed = .now }
+    /// Gives back what base's map took in, and in quiet times what the heap has free.
+    private func giveBackMemory(isQuiet: Bool) {
+        let clock = ContinuousClock()
+        if basePagesMayGo.map({ clock.now >= $0 }) ?? true {
+            let taken = clock.measure { core.base.forgetPages() }
+            // The more pages there were the longer it took, and takes readers to have them back.
+            basePagesMayGo = clock.now + taken * 1_000
+        }
+        guard isQuiet, heapMayBeTrimmed.map({ clock.now >= $0 }) ?? true else { return }
+        heapMayBeTrimmed = clock.now + Self.trimPause
+        let left = berth_trim_heap(freeAfterTrimming + Self.freeWorthTrimming)
+        if left > 0 { freeAfterTrimming = left }
     }
 
     /// Does `body` again with a larger map as long as it finds the map full. It must have left nothing behind then.

@@ -1,7 +1,6 @@
 /// A dictionary by bytes, such as keys of the store.
 ///
-/// `Dictionary<[UInt8], Value>` hashes byte by byte, which costs some twenty times what one call for all of them does
-/// (docs/decisions/0010).
+/// `Dictionary<[UInt8], Value>` hashes byte by byte, with a call for each (docs/decisions/0010).
 public struct BytesTable<Value> {
     @usableFromInline var entries: [HashedBytes: Value] = [:]
 

@@ -1,6 +1,7 @@
 /// The words every module shares, each a type of its own so that one quantity is never taken for another.
 ///
-/// This module depends on nothing and holds no behaviour beyond ordering and arithmetic that means something.
+/// This module depends on nothing and holds no behaviour beyond ordering and arithmetic that means something, and
+/// `BytesTable`.
 
 /// A point in the store's history: the main revision of etcd's MVCC model. The empty store is at revision 1.
 public struct Revision: Hashable, Comparable, Sendable, CustomStringConvertible {

@@ -78,14 +78,8 @@ final class RawPeer {
 
     func close() async throws { try await channel.close().get() }
 
-    /// How many pieces came from the socket.
-    private(set) var pieces = 0
-
     /// The next bytes, nil when the server closed.
-    func bytes() async -> [UInt8]? {
-        pieces += 1
-        return await arrivals.next().map { Array($0.readableBytesView) }
-    }
+    func bytes() async -> [UInt8]? { await arrivals.next().map { Array($0.readableBytesView) } }
 
     /// Everything up to the close.
     func bytesToEnd() async -> [UInt8] {

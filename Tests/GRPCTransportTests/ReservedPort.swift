@@ -1,3 +1,4 @@
+import NIOCore
 import Testing
 
 #if canImport(Glibc)
@@ -14,17 +15,16 @@ struct ReservedPort {
         file = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var isOn: Int32 = 1
         setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &isOn, socklen_t(MemoryLayout<Int32>.size))
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
         let file = file
-        let code = withUnsafeMutablePointer(to: &address) { address in
-            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                bind(file, address, size) == 0 ? getsockname(file, address, &size) : -1
-            }
+        try SocketAddress(ipAddress: "127.0.0.1", port: 0).withSockAddr { address, size in
+            try #require(bind(file, address, socklen_t(size)) == 0, "no port to be had")
         }
-        number = Int(in_port_t(bigEndian: address.sin_port))
+        var address = [UInt8](repeating: 0, count: 128)
+        var size = socklen_t(address.count)
+        let code = address.withUnsafeMutableBytes {
+            getsockname(file, $0.assumingMemoryBound(to: sockaddr.self).baseAddress, &size)
+        }
+        number = Int(address[2]) << 8 | Int(address[3])  // behind the family, in network order
         try #require(code == 0 && number > 0, "no port to be had")
     }
 

@@ -154,8 +154,8 @@ final class WatchHub {
         delivered = revision
     }
 
-    /// Gives the group's pending events, all of one revision, to its watches; encoded once for each shape, as is the header. A watch whose
-    /// stream has no room, or whose events cannot be read, falls behind.
+    /// Gives the group's pending events, all of one revision, to its watches; encoded once for each shape, as is the
+    /// header. A watch whose stream has no room, or whose events cannot be read, falls behind.
     private func deliver(_ events: EventBatch, _ revision: Revision, to group: WatchGroup) {
         var encoded: [EncodedEvents?] = Array(repeating: nil, count: WatchShape.all)
         // Those of the last watch, which the next one mostly shares.
@@ -180,7 +180,8 @@ final class WatchHub {
                 }
                 let slot = Int(watcher.shape.rawValue)
                 if slot != bodySlot {
-                    guard let made = encoded[slot] ?? encode(events, group.pendingEvents, watcher.shape, revision) else {
+                    guard let made = encoded[slot] ?? encode(events, group.pendingEvents, watcher.shape, revision)
+                    else {
                         stalled.append(watcher)
                         continue
                     }
