@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import catalog
+from figures import DISTURBED
 from peers import Failed, disk_flush_microseconds, run
 
 FLUSHED = "as shipped: a write is answered after its entry of the log was flushed (fdatasync)"
@@ -66,7 +67,8 @@ def sentences(record):
         "`benchmarks/figures.json`.", "",
         f"- Machine: {c['cores']} cores ({c['processor']}), {c['memory GiB']:g} GiB, Linux {c['kernel']}; one fdatasync of "
         f"4 KiB takes {c['fdatasync µs']} µs. Client and server share it, over loopback. Other programs took "
-        f"{sum(others) / len(others):.0f} % of its CPU time on average.",
+        f"{sum(others) / len(others):.0f} % of its CPU time on average; a run of which they took more than "
+        f"{DISTURBED} % counts only where there is no other.",
         f"- Clients: {c['clients']}.",
         f"- Medians of {rounds} round{'s' * (rounds > 1)} of {settings['seconds']:g} s each, with the lowest and highest "
         "rate. Every measurement has a fresh server with an empty data folder on the same disk; servers take turns, in "

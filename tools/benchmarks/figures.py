@@ -1,6 +1,9 @@
 """Reads a record of runs: medians, spreads, and how they are written."""
 import statistics
 
+# Percent of the machine's CPU time that other programs may take of a run that counts, while there is another run.
+DISTURBED = 8
+
 
 class Figures:
     """What one record holds, by work and side."""
@@ -8,7 +11,7 @@ class Figures:
     def __init__(self, record):
         self.settings, self.runs = record["settings"], {}
         for run in record["runs"]:
-            self.runs.setdefault((run["work"], run["side"]), []).append(run["figures"])
+            self.runs.setdefault((run["work"], run["side"]), []).append(run)
 
     def sides(self, work):
         """The sides that have figures of a work, in the order in which they were first measured."""
@@ -19,7 +22,9 @@ class Figures:
         return list(dict.fromkeys(name for name, _ in self.runs if name.startswith(prefix)))
 
     def values(self, work, side, figure):
-        return [run[figure] for run in self.runs.get((work, side), []) if figure in run]
+        runs = [run for run in self.runs.get((work, side), []) if figure in run["figures"]]
+        quiet = [run for run in runs if run["others"] <= DISTURBED]
+        return [run["figures"][figure] for run in quiet or runs]
 
     def median(self, work, side, figure):
         values = self.values(work, side, figure)
