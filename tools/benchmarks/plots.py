@@ -116,7 +116,7 @@ def cpu_by_work(figures):
     axes.grid(axis="x", visible=False)
     numbers(axes.yaxis)
     axes.margins(y=0.12)
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper center")
     return figure
 
 
