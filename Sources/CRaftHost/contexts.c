@@ -2,7 +2,6 @@
 // makes who does that wait for its readers everywhere (RCU), some 30 ms in which nothing is written. Nothing is under way in
 // the context by then, and nobody needs to know when it is gone: a thread of its own waits instead.
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,18 +10,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "next.h"
 #include "raft_host.h"
 
 typedef long (*system_call)(long, ...);
 
 // Found before `main`, or by whoever calls earlier.
 static system_call next_call(void) {
-    static system_call next;
-    system_call found = __atomic_load_n(&next, __ATOMIC_ACQUIRE);
-    if (found) return found;
-    found = (system_call)dlsym(RTLD_NEXT, "syscall");
-    __atomic_store_n(&next, found, __ATOMIC_RELEASE);
-    return found;
+    static void *next;
+    return (system_call)next_function(&next, "syscall");
 }
 
 __attribute__((constructor)) static void find_next_call(void) { next_call(); }

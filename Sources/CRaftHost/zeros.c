@@ -3,7 +3,6 @@
 // segments of the log are filled with zeros, which is what they are read as anyhow. libraft reserves a segment on a
 // worker thread, before anything is written there, and has no other place where the file could be prepared.
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -16,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "next.h"
 #include "raft_host.h"
 
 // Whether libraft will append to this file: `open-` and a number.
@@ -81,12 +81,8 @@ typedef int (*reserve)(int, off_t, off_t);
 
 // Found before `main`, or by whoever calls earlier.
 static reserve next_reserve(void) {
-    static reserve next;
-    reserve found = __atomic_load_n(&next, __ATOMIC_ACQUIRE);
-    if (found) return found;
-    found = (reserve)dlsym(RTLD_NEXT, "posix_fallocate");
-    __atomic_store_n(&next, found, __ATOMIC_RELEASE);
-    return found;
+    static void *next;
+    return (reserve)next_function(&next, "posix_fallocate");
 }
 
 __attribute__((constructor)) static void find_next_reserve(void) { next_reserve(); }

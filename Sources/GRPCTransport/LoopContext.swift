@@ -62,7 +62,7 @@ final class LoopContext: @unchecked Sendable {
 
     private func flushHeld() {
         let connections = held
-        held.removeAll(keepingCapacity: true)
+        held = []
         for connection in connections {
             connection.isHeld = false
             if connection.unansweredPings > 0 { connection.flush() }

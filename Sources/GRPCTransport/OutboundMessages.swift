@@ -38,14 +38,10 @@ struct OutboundMessages {
             if taken < Self.prefixLength {
                 let count = min(Self.prefixLength - taken, wanted)
                 let bodyLength = UInt32(truncatingIfNeeded: head.count)
-                if count == Self.prefixLength {
-                    output.writeMultipleIntegers(UInt8(0), bodyLength)
-                } else {
-                    // The prefix is cut by a frame's end: byte by byte.
-                    for position in taken..<(taken + count) {
-                        let shift = 8 * UInt32(Self.prefixLength - 1 - position)
-                        output.writeInteger(position == 0 ? 0 : UInt8(truncatingIfNeeded: bodyLength >> shift))
-                    }
+                // Byte by byte, as a frame's end may cut it.
+                for position in taken..<(taken + count) {
+                    let shift = 8 * UInt32(Self.prefixLength - 1 - position)
+                    output.writeInteger(position == 0 ? 0 : UInt8(truncatingIfNeeded: bodyLength >> shift))
                 }
                 taken += count
                 wanted -= count

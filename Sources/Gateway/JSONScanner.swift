@@ -264,7 +264,7 @@ struct JSONString {
         return bytes
     }
 
-    /// The character of `\uXXXX`, or of two of them.
+    /// The character that `\u` and four hexadecimal digits mean, or two such of a surrogate pair.
     private func scalar(_ offset: inout Int) -> [UInt8] {
         var value = unit(at: offset)
         offset += 4

@@ -16,8 +16,8 @@ final class Flusher: @unchecked Sendable {
     /// After a failed step of compaction, when the next one may be tried.
     private var compactionMayBegin: ContinuousClock.Instant?
     /// From when on base's pages may be given back again, and the heap's.
-    private var basePagesMayGo: ContinuousClock.Instant?
-    private var heapMayBeTrimmed: ContinuousClock.Instant?
+    private var basePagesMayGo = ContinuousClock.now
+    private var heapMayBeTrimmed = ContinuousClock.now
     /// Free bytes that the heap had left when it was last trimmed: in pieces smaller than a page, or given back.
     private var freeAfterTrimming: UInt = 0
     /// The compaction in progress.
@@ -212,12 +212,12 @@ extension Flusher {
     /// Gives back what base's map took in, and in quiet times what the heap has free.
     private func giveBackMemory(isQuiet: Bool) {
         let clock = ContinuousClock()
-        if basePagesMayGo.map({ clock.now >= $0 }) ?? true {
+        if clock.now >= basePagesMayGo {
             let taken = clock.measure { core.base.forgetPages() }
             // The more pages there were the longer it took, and takes readers to have them back.
             basePagesMayGo = clock.now + taken * 1_000
         }
-        guard isQuiet, heapMayBeTrimmed.map({ clock.now >= $0 }) ?? true else { return }
+        guard isQuiet, clock.now >= heapMayBeTrimmed else { return }
         heapMayBeTrimmed = clock.now + Self.trimPause
         let left = berth_trim_heap(freeAfterTrimming + Self.freeWorthTrimming)
         if left > 0 { freeAfterTrimming = left }

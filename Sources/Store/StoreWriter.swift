@@ -33,6 +33,8 @@ public final class StoreWriter: @unchecked Sendable {
     /// What base will say of itself once everything sealed so far is in it.
     private var lastSealed: BaseState
     private var isSealWanted = false
+    /// Nothing was written since the young layers' pages were let go.
+    private var hasLetPagesGo = true
     private var revisionsCursor: OpaquePointer?
     /// Pages the open transaction can surely take before the map is full.
     private var roomInPages = 0
@@ -235,6 +237,15 @@ public final class StoreWriter: @unchecked Sendable {
         }
         let isOld = active.since.map { now - $0 >= core.configuration.sealAge } ?? false
         if isFull || isOld || isSealWanted { _ = seal() }
+        letPagesGo()
+    }
+
+    /// Once all is flushed and nothing more is written, lets go of the young layers' pages. Log thread, as a page that is
+    /// wanted again costs it a fault, and as nobody else makes these maps larger while nothing is sealed.
+    private func letPagesGo() {
+        guard !hasLetPagesGo, active.isEmpty, !core.isFlushing.load(ordering: .acquiring) else { return }
+        hasLetPagesGo = true
+        for number in 0..<2 { core.young(number).forgetPages() }
     }
 
     /// Hands the active layer to the flusher, with everything applied so far. Between batches only.
@@ -262,6 +273,7 @@ public final class StoreWriter: @unchecked Sendable {
         core.activeSince.store(0, ordering: .relaxed)
         core.sealCount.wrappingAdd(1, ordering: .acquiringAndReleasing)
         active = LayerFill()
+        hasLetPagesGo = false
         isSealWanted = false
         core.handover.update { $0.sealed = sealed }
         return true

@@ -34,16 +34,26 @@ import Testing
     }
 
     @Test func `a client that goes on reading gets a long answer, however long that takes`() async throws {
+        // A starved machine may not read in time: then again, with more of it.
+        for patience: Int64 in [1, 5, 25] {
+            if try await readsSlowlyToTheEnd(patience) { return }
+        }
+        Issue.record("closed although its client read on")
+    }
+
+    /// - Returns: false when the connection was closed before the whole answer was there.
+    private func readsSlowlyToTheEnd(_ patience: Int64) async throws -> Bool {
         let size = 24 << 20
         let answer: @Sendable (HTTPExchange) -> Void = { exchange in
             exchange.answer(HTTPResponse(status: 200, body: [UInt8](repeating: 1, count: size)))
         }
-        try await ServerFixture.run(limits: { $0.handshakeTimeout = .seconds(2) }, http1: answer) { fixture in
+        var received = 0
+        let wait = TimeAmount.seconds(2 * patience)
+        try await ServerFixture.run(limits: { $0.handshakeTimeout = wait }, http1: answer) { fixture in
             let peer = try await RawPeer.connect(fixture.port)
             try await peer.channel.setOption(.maxMessagesPerRead, value: 1).get()
             try await peer.channel.setOption(.autoRead, value: false).get()
             try await peer.send(request)
-            var received = 0
             var taken = 0
             while received <= size {
                 peer.channel.read()
@@ -52,11 +62,11 @@ import Testing
                 taken += more.count
                 guard taken >= 1 << 20 else { continue }
                 taken = 0
-                // The slowness is what is tested: six seconds in all, three times what the server waits for a step.
-                try await peer.channel.eventLoop.scheduleTask(in: .milliseconds(250)) {}.futureResult.get()
+                // The slowness is what is tested: in all three times what the server waits for a step.
+                try await peer.channel.eventLoop.scheduleTask(in: .milliseconds(250 * patience)) {}.futureResult.get()
             }
-            #expect(received > size)
         }
+        return received > size
     }
 
     @Test func `pipelined requests are all answered when the client reads`() async throws {

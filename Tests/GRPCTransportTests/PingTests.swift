@@ -87,6 +87,16 @@ import Testing
         _ = try connection.channel.finish()
     }
 
+    @Test func `a response that may wait for a window is not kept waiting`() throws {
+        let connection = try Connection()
+        // As gRPC's clients send it with every ping: the connection's window, which is wide.
+        let usual = request() + Frames.windowUpdate(33, stream: 0) + Frames.ping()
+        #expect(try connection.types(after: usual) == [])
+        let other = request(3) + Frames.windowUpdate(33, stream: 1) + Frames.ping()
+        #expect(try connection.types(after: other) == [[ping, ping]])
+        _ = try connection.channel.finish()
+    }
+
     @Test func `nothing else waits with it, nor more than eight`() throws {
         let connection = try Connection()
         let settings = try connection.types(after: request() + Frames.ping() + Frames.settings())

@@ -37,6 +37,37 @@ import Vocabulary
         #expect(try readAll(store) == 4_001)
     }
 
+    @Test func `once all is flushed and nothing is written, the young layers hold nothing`() throws {
+        let folder = try TestFolder()
+        let store = try Store.open(folder.configuration())
+        defer { store.close() }
+        var revision = Revision.initial
+        // One layer after the other, each with as much as makes it full.
+        for _ in 0..<2 {
+            for _ in 0..<1_000 {
+                revision = revision.next
+                try store.writer.put("key \(revision)".bytes, [UInt8](repeating: 7, count: 1_000), at: revision)
+            }
+            try store.writer.commitNext()
+            try store.writer.sealAndFlush(store)
+        }
+        func young() throws -> Int {
+            try ["a", "b"].reduce(0) { try $0 + residentKiB(of: folder.path + "/data/young-\($1)/data.mdb") }
+        }
+        let before = try young()
+        #expect(before > 1_000)
+        let now = MonotonicInstant(sinceStart: .seconds(1))
+        // What is written keeps its pages, sealed and flushed or not.
+        try store.writer.put("one more".bytes, [], at: revision.next)
+        try store.writer.commitNext()
+        store.writer.sealIfDue(now: now)
+        #expect(try young() >= before)
+        try store.writer.sealAndFlush(store)
+        store.writer.sealIfDue(now: now)
+        #expect(try young() < before / 10)
+        #expect(try readAll(store) == 2_000)
+    }
+
     /// Reads every value; tells how many there are.
     private func readAll(_ store: Store) throws -> Int {
         try store.withSnapshot { snapshot in

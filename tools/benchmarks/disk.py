@@ -6,7 +6,9 @@ SECTOR = 512  # bytes, whatever the disk's own (Linux, Documentation/block/stat.
 
 
 def bytes_written(folder):
-    """Bytes written to the disk that a folder is on, by everybody since the machine started; what is dirty goes first.
+    """Bytes written to the disk that a folder is on, by everybody since the machine started.
+
+    Call os.sync() before, where what is dirty has to be in it; not in a window of time that is measured, as it waits.
 
     The kernel's count for a process would not do: it charges whoever makes a piece of the page cache dirty with all of it,
     256 KiB for one changed block on ext4 of recent Linux. None where there is no such disk, as in tmpfs.
@@ -15,5 +17,4 @@ def bytes_written(folder):
     counts = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat")
     if not counts.exists():
         return None
-    os.sync()
     return int(counts.read_text().split()[6]) * SECTOR

@@ -4,6 +4,7 @@ Figures have the same names everywhere: rate (per second), cpu and client (µs o
 server and of the client), p50, p99, p99.9 (ms), rss (MiB, the highest), written (bytes for each operation).
 """
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -75,6 +76,7 @@ class Measuring:
         before = None
         if counts_bytes:
             settle(server, QUIET_START)  # Berth prepares its log just after it started.
+            os.sync()
             before = disk.bytes_written(server.folder)
         got = self.call_load(server, *arguments)
         if not got["requests"]:
@@ -84,6 +86,7 @@ class Measuring:
             figures["cpu per put"] = figures["cpu"] * work.watchers
         if before is not None:
             settle(server, QUIET)
+            os.sync()
             figures["written"] = (disk.bytes_written(server.folder) - before) / got["total_requests"]
         return figures
 
