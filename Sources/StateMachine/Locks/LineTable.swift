@@ -22,10 +22,13 @@ struct PlaceCount {
 /// All lines, and the guards of those that are held. Rebuilt from the store at start, then kept by apply.
 ///
 /// Isolation: the log thread.
-struct LineTable {
+final class LineTable {
     private var lines = BytesTable<LockLine>()
-    /// The same by name, for lists.
+    /// The same by name, for lists, but for those in `unordered`.
     private var ordered = IntervalTree<LockLine>()
+    /// The youngest lines, some of which are gone: most come and go between two lists.
+    private var unordered: [LockLine] = []
+    private static let mostUnordered = 256
     private var byLease: [LeaseID: PlaceCount] = [:]
     /// Lines that lost a place since turns were granted, in the order in which they did.
     private var touched: [LockLine] = []
@@ -37,16 +40,25 @@ struct LineTable {
     subscript(name: [UInt8]) -> LockLine? { lines[name] }
 
     /// The line with a name, made if need be.
-    mutating func line(named name: [UInt8]) -> LockLine {
+    func line(named name: [UInt8]) -> LockLine {
         if let line = lines[name] { return line }
+        if unordered.count == Self.mostUnordered { order() }
         let line = LockLine(name: name)
         lines[name] = line
-        ordered.insert(line, at: KeyRange(key: name, end: []))
+        unordered.append(line)
         return line
     }
 
+    private func order() {
+        for line in unordered where line.count > 0 {
+            ordered.insert(line, at: KeyRange(key: line.name, end: []))
+            line.isOrdered = true
+        }
+        unordered.removeAll(keepingCapacity: true)
+    }
+
     /// Lets a place in; tells whether it holds.
-    mutating func enter(_ place: LockPlace, _ line: LockLine) -> Bool {
+    func enter(_ place: LockPlace, _ line: LockLine) -> Bool {
         if place.terms.isProtected { guards.protect(place, of: line) }
         byLease[place.lease, default: PlaceCount()].add(place)
         census.grew(to: line.count + 1)
@@ -57,7 +69,7 @@ struct LineTable {
     }
 
     /// Takes a place out; tells how many stood before it. The next in line hold from `grantTurns` on.
-    mutating func remove(_ place: LockPlace, _ line: LockLine) -> Int {
+    func remove(_ place: LockPlace, _ line: LockLine) -> Int {
         if place.terms.isProtected { guards.unprotect(place) }
         if place.holds { guards.remove(place.terms.guards, of: line) }
         byLease[place.lease]?.remove(place)
@@ -67,7 +79,7 @@ struct LineTable {
         if place.holds { census.holders -= 1 }
         if line.count == 0 {
             lines[line.name] = nil
-            ordered.remove(KeyRange(key: line.name, end: []))
+            if line.isOrdered { ordered.remove(KeyRange(key: line.name, end: [])) }
         } else if !touched.contains(where: { $0 === line }) {
             touched.append(line)
         }
@@ -76,7 +88,7 @@ struct LineTable {
 
     /// Lets those hold whose turn came by what was removed since the last call: only at the end of an entry, because an
     /// entry may remove several places of one line, and none of them ever holds.
-    mutating func grantTurns() -> [(place: LockPlace, line: LockLine)] {
+    func grantTurns() -> [(place: LockPlace, line: LockLine)] {
         guard !touched.isEmpty else { return [] }
         var granted: [(place: LockPlace, line: LockLine)] = []
         for line in touched {
@@ -102,7 +114,10 @@ struct LineTable {
     func places(of lease: LeaseID) -> PlaceCount { byLease[lease] ?? PlaceCount() }
 
     /// Visits the lines in order of their names, from `start` on.
-    func forEach(from start: [UInt8], _ visit: (LockLine) -> Visit) { ordered.forEach(from: start, visit) }
+    func forEach(from start: [UInt8], _ visit: (LockLine) -> Visit) {
+        order()
+        ordered.forEach(from: start, visit)
+    }
 
     /// The places there are, from the keys that hang on leases.
     static func load(from store: Store, _ leases: LeaseTable) throws(StoreError) -> LineTable {
@@ -117,7 +132,7 @@ struct LineTable {
             let record = try PlaceRecord(value)
             records[record.token] = record
         }
-        var table = LineTable()
+        let table = LineTable()
         do {
             try store.withSnapshot { snapshot in
                 for place in found {

@@ -46,6 +46,8 @@ package final class LockLine {
     package let name: [UInt8]
     private var places = Deque<LockPlace>()
     private var rule = HolderRule()
+    /// Whether the table has it in the order of names.
+    var isOrdered = false
 
     init(name: [UInt8]) { self.name = name }
 
