@@ -33,7 +33,7 @@ public final class StateMachine {
     var events = EventBatchBuilder()
     var leaseChanges: [LeaseChange] = []
     /// Who stands in which line.
-    var lines = LineTable()
+    let lines: LineTable
     /// What happened in the lines since the last commit.
     var lineEvents: [LineEvent] = []
     /// Why places end that the entry being applied ends.

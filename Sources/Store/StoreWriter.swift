@@ -240,8 +240,9 @@ public final class StoreWriter: @unchecked Sendable {
         letPagesGo()
     }
 
-    /// Once all is flushed and nothing more is written, lets go of the young layers' pages. Log thread, as a page that is
-    /// wanted again costs it a fault, and as nobody else makes these maps larger while nothing is sealed.
+    /// Once all is flushed and nothing more is written, lets go of the young layers' pages. While nothing is sealed the log
+    /// thread alone may map these files anew, which must not happen meanwhile. Not while it writes: each page would cost it
+    /// a fault.
     private func letPagesGo() {
         guard !hasLetPagesGo, active.isEmpty, !core.isFlushing.load(ordering: .acquiring) else { return }
         hasLetPagesGo = true

@@ -79,8 +79,9 @@ def sentences(record):
         "- Answers are checked: the revision must move by exactly the writes answered, a get must find its key, watchers "
         "must see every event once and in order, a lock must have one holder.",
         "- CPU is the server process's user and system time divided by the operations answered in the same time. RSS is "
-        "the highest of the process (VmHWM). Bytes written are what the disk counts until the server is quiet, the "
-        "file system's own and those of others included; from one round. What PostgreSQL keeps back for a checkpoint is not in them.",
+        "the highest of the process (VmHWM). Bytes written are what the disk counts until the server is quiet (for "
+        "the other stores, until the window closes: what they answered is flushed by then), the file system's own and those of "
+        "others included; from one round. What PostgreSQL keeps back for a checkpoint is not in them.",
         "- etcd and Berth may store 8 GiB (`--quota-backend-bytes`); all else is as shipped.", "",
         "| server | version | durable settings |", "| --- | --- | --- |",
     ]

@@ -28,6 +28,7 @@ final class LineTable {
     private var ordered = IntervalTree<LockLine>()
     /// The youngest lines, some of which are gone: most come and go between two lists.
     private var unordered: [LockLine] = []
+    /// At that many they are put in order: what a new line, or a list, may have to wait for.
     private static let mostUnordered = 256
     private var byLease: [LeaseID: PlaceCount] = [:]
     /// Lines that lost a place since turns were granted, in the order in which they did.

@@ -78,6 +78,7 @@ def watch(server, process, log, seconds):
             raise Failed(f"pgbench did not begin: {complaint(server)}")
         time.sleep(0.01)
     time.sleep(WARM_UP_SECONDS)
+    os.sync()
     client, before, opens = cpu_seconds(process.pid), server.usage(), time.time()
     time.sleep(seconds)
     used, client, closes = server.usage() - before, cpu_seconds(process.pid) - client, time.time()

@@ -1,4 +1,5 @@
 """Redis: one server that flushes every write; keys by redis-benchmark, locks by redis-py."""
+import os
 import re
 import resource
 import shutil
@@ -79,6 +80,7 @@ def measure_keys(server, kind, loops, seconds, value_size):
     for stretch in (WARM_UP_SECONDS, seconds):
         count = max(int(send(count, 120)[1] * stretch), loops)
     counted = Answers(server, kind)
+    os.sync()
     client, before = ended_children_cpu_seconds(), server.usage()
     text, rate = send(count, seconds * 10 + 60)
     used, client = server.usage() - before, ended_children_cpu_seconds() - client

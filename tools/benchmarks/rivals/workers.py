@@ -93,6 +93,7 @@ def measure(server, work, seconds, check=None):
             worker.hear(limit)
         if check:
             check.begin()
+        os.sync()
         opens = time.monotonic_ns() + int(work.warm_up * 1e9)
         closes = opens + int(seconds * 1e9)
         for worker in workers:
