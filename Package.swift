@@ -103,7 +103,9 @@ let package = Package(
             name: "CRaftHost",
             linkerSettings: [
                 .unsafeFlags(
-                    ["posix_fallocate", "syscall"].flatMap { ["-Xlinker", "--export-dynamic-symbol=\($0)"] })
+                    ["posix_fallocate", "scandir64", "syscall"].flatMap {
+                        ["-Xlinker", "--export-dynamic-symbol=\($0)"]
+                    })
             ]),
         serverLibrary("ReplicatedLog", ["CRaft", "CRaftHost", "Measures", "Vocabulary", deque]),
         serverLibrary("StateMachine", ["Measures", "Vocabulary", "ProtobufWire", "EtcdAPI", "Store", deque]),
@@ -159,7 +161,7 @@ let package = Package(
         tests("GatewayTests", ["Gateway", "EtcdAPI", "GRPCTransport", "TestSupport", protobuf]),
         tests("ConfigurationTests", ["Configuration", "TestSupport"]),
         tests("StoreTests", ["Store", "Vocabulary", "TestSupport"]),
-        tests("ReplicatedLogTests", ["CRaft", "ReplicatedLog", "Vocabulary", "TestSupport"]),
+        tests("ReplicatedLogTests", ["CRaft", "CRaftHost", "ReplicatedLog", "Vocabulary", "TestSupport"]),
         tests(
             "StateMachineTests",
             ["StateMachine", "Store", "EtcdAPI", "Measures", "ProtobufWire", "Vocabulary", "TestSupport", protobuf]),

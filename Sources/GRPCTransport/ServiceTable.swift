@@ -1,5 +1,9 @@
 import NIOCore
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// The methods a server answers, by path (`/package.Service/Method`).
 public struct ServiceTable: Sendable {
     /// Called once with the whole request, which is valid during the call. Answers now or later, on the same event loop.
@@ -82,6 +86,15 @@ package final class ServerMethod: Sendable {
         self.kind = kind
         self.meterPosition = meterPosition
     }
+
+    func hasPath(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        path.withUnsafeBytes { path in
+            guard path.count == bytes.count, let left = path.baseAddress, let right = bytes.baseAddress else {
+                return false
+            }
+            return memcmp(left, right, path.count) == 0
+        }
+    }
 }
 
 /// The methods, found by a path's raw bytes without making a string: an open hash table, half full at most.
@@ -113,11 +126,7 @@ final class MethodTable: Sendable {
         let mask = slots.count - 1
         var slot = Self.hash(path) & mask
         while let method = slots[slot] {
-            if method.path.count == path.count,
-                method.path.withUnsafeBytes({ $0.elementsEqual(path) })
-            {
-                return method
-            }
+            if method.hasPath(path) { return method }
             slot = (slot + 1) & mask
         }
         return nil

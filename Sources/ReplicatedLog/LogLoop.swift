@@ -1,4 +1,5 @@
 internal import CRaft
+internal import CRaftHost
 internal import Glibc
 internal import Vocabulary
 
@@ -82,6 +83,7 @@ final class LogLoop {
     ///   - started: called once, when old entries are applied or the start failed.
     func run(replayGate: Gate, started: (Result<Void, ReplicatedLogError>) -> Void) {
         self.replayGate = replayGate
+        raft_host_sees_listing_errors(true)
         do throws(ReplicatedLogError) {
             try open()
             started(.success(()))

@@ -17,7 +17,7 @@ struct LayerMerge {
     init(
         _ snapshot: Snapshot, from start: [UInt8], tree: (LayerReader) -> Environment.Tree
     ) throws(StoreError) {
-        for layer in [snapshot.first, snapshot.second, snapshot.third] {
+        for layer in [snapshot.first, snapshot.second, snapshot.third] where !layer.isLeftOut {
             let scan = try layer.scan(tree(layer))
             sources.append(Source(layer: layer, scan: scan))
             try start.withRawBytes { bytes throws(StoreError) in try scan.seek(bytes) }

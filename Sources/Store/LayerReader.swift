@@ -12,6 +12,8 @@ final class LayerReader {
     let number: UInt8
     private(set) var transaction: OpaquePointer?
     private let ownsTransaction: Bool
+    /// Holds nothing for now, and has no transaction: look-ups find nothing, walks are not made.
+    private(set) var isLeftOut = false
     private let pages: BasePages?
     private var keys = PooledCursor()
     private var longKeys = PooledCursor()
@@ -31,8 +33,10 @@ final class LayerReader {
         scratch.deallocate()
     }
 
-    /// Begins a read transaction on the layer as it stands now.
-    func begin() throws(StoreError) {
+    /// Begins a read transaction on the layer as it stands now, unless it is known to be empty.
+    func begin(unless isEmpty: Bool = false) throws(StoreError) {
+        isLeftOut = isEmpty
+        if isEmpty { return }
         if let transaction {
             try check(mdb_txn_renew(transaction), "mdb_txn_renew")
         } else {
@@ -43,6 +47,7 @@ final class LayerReader {
     /// Lets go of what `begin` saw. Pointers into the layer end here.
     func end() {
         guard ownsTransaction else { return detach() }
+        guard !isLeftOut else { return }
         if let transaction { mdb_txn_reset(transaction) }
         keys.unbind()
         longKeys.unbind()
@@ -68,7 +73,7 @@ final class LayerReader {
     }
 
     func open() throws(StoreError) -> OpaquePointer {
-        guard let transaction else { throw .closed }
+        guard let transaction, !isLeftOut else { throw .closed }
         return transaction
     }
 
@@ -86,7 +91,7 @@ final class LayerReader {
 
     /// The newest record of `key` at or before `revision`, a deletion's mark included.
     func newest(_ key: UnsafeRawBufferPointer, at revision: Revision) throws(StoreError) -> KeyRecord? {
-        guard !key.isEmpty else { return nil }
+        guard !isLeftOut, !key.isEmpty else { return nil }
         var place = MDB_val(key)
         let cursor: OpaquePointer
         if key.count <= LongKeys.plainLimit {
@@ -132,6 +137,7 @@ final class LayerReader {
 
     /// The stored value of a revision, its kind byte included.
     func revision(_ main: Revision, _ sub: UInt32) throws(StoreError) -> UnsafeRawBufferPointer? {
+        if isLeftOut { return nil }
         let cursor = try revisionsCursor()
         Layout.storeRevisionKey(main, sub, at: scratch)
         var key = MDB_val(mv_size: Layout.revisionKeySize, mv_data: scratch)

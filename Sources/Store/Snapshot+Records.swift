@@ -10,33 +10,26 @@ extension Snapshot {
         openWalks += 1
         defer { openWalks -= 1 }
         // The young layers keep all tables in one tree, each key behind its table's number; base has a tree a table.
-        let active = try first.scan(first.environment.databases.records[0])
-        let sealed = try second.scan(second.environment.databases.records[0])
-        let base = try third.scan(third.environment.databases.records[index])
-        defer {
-            first.finish(active)
-            second.finish(sealed)
-            third.finish(base)
-        }
-        try ([table.rawValue] + start).withRawBytes { start throws(StoreError) in
-            try active.seek(start)
-            try sealed.seek(start)
-            try base.seek(UnsafeRawBufferPointer(rebasing: start.dropFirst()))
+        var walks: [(layer: LayerReader, scan: LayerScan)] = []
+        defer { for walk in walks { walk.layer.finish(walk.scan) } }
+        for layer in [first, second, third] where !layer.isLeftOut {
+            let position = layer === third ? index : 0
+            let scan = try layer.scan(layer.environment.databases.records[position])
+            walks.append((layer, scan))
+            let key = layer === third ? start : [table.rawValue] + start
+            try key.withRawBytes { key throws(StoreError) in try scan.seek(key) }
         }
         while true {
-            let candidates = [active.recordKey(table), sealed.recordKey(table), base.key]
+            let candidates = walks.map { $0.layer === third ? $0.scan.key : $0.scan.recordKey(table) }
             guard let key = candidates.compactMap(\.self).min(by: { compareBytes($0, $1) < 0 }) else { return }
-            let standing = candidates.map { candidate in candidate.map { compareBytes($0, key) == 0 } ?? false }
-            var value: UnsafeRawBufferPointer?
-            if standing[0] {
-                value = try active.recordValue()
-            } else if standing[1] {
-                value = try sealed.recordValue()
-            } else {
-                value = try base.value()
+            let standing = walks.indices.filter { place in
+                candidates[place].map { compareBytes($0, key) == 0 } ?? false
             }
-            if let value, case .stop = try visit(key, value) { return }
-            for (scan, isHere) in zip([active, sealed, base], standing) where isHere { try scan.next() }
+            if let youngest = standing.first.map({ walks[$0] }) {
+                let value = try youngest.layer === third ? youngest.scan.value() : youngest.scan.recordValue()
+                if let value, case .stop = try visit(key, value) { return }
+            }
+            for place in standing { try walks[place].scan.next() }
         }
     }
 }

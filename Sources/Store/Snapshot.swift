@@ -23,11 +23,11 @@ public final class Snapshot {
         third = base
     }
 
-    /// Begins a transaction on each layer, in the order that `StoreCore` explains.
-    func begin(active: UInt8) throws(StoreError) {
+    /// Begins a transaction on each layer but empty ones, in the order that `StoreCore` explains.
+    func begin(active: UInt8, isActiveEmpty: Bool, isSealedEmpty: Bool) throws(StoreError) {
         if first.number != active { swap(&first, &second) }
-        try first.begin()
-        try second.begin()
+        try first.begin(unless: isActiveEmpty)
+        try second.begin(unless: isSealedEmpty)
         try third.begin()
     }
 
@@ -169,7 +169,7 @@ public final class Snapshot {
         guard position.main <= end else { return false }
         openWalks += 1
         defer { openWalks -= 1 }
-        for layer in [third, second, first] {
+        for layer in [third, second, first] where !layer.isLeftOut {
             if try layer.walkRevisions(from: &position, through: end, visit) { return true }
         }
         return false

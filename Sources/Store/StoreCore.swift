@@ -12,7 +12,8 @@ import Vocabulary
 /// base's, which began later. Revisions above P, from batches committed meanwhile, are passed over. A revision met
 /// in sealed and in base is one and the same, and look-ups stop at the first layer that knows the key: all that is
 /// in active is younger than all in sealed, and that is younger than base or the same. Emptying a layer is an
-/// ordinary transaction, so a reader inside keeps its pages.
+/// ordinary transaction, so a reader inside keeps its pages. Nothing has to be begun on a layer that is seen to be empty
+/// after (2): had it got something since that counts, its role would have changed.
 ///
 /// Why compaction cannot cut holes into a read: its number is published before anything is removed, and a reader
 /// takes it after it began base. What it still finds above that number is complete.
@@ -35,7 +36,11 @@ final class StoreCore: Sendable {
     /// Bytes of keys and values in the active layer, and in the one being flushed.
     let activeBytes = Atomic<Int>(0)
     let sealedBytes = Atomic<Int>(0)
-    /// Whether a sealed layer waits for the flusher or is being flushed.
+    /// Whether nothing was written to the active layer since it became that. Set back before the first write is committed, and
+    /// set after the seal that makes a layer active is counted.
+    let isActiveEmpty = Atomic<Bool>(true)
+    /// Whether a sealed layer waits for the flusher or is being flushed; set before the seal is counted. When not, the sealed
+    /// layer is empty.
     let isFlushing = Atomic<Bool>(false)
     /// When the clock first found something in the active layer, and in the one being flushed, in nanoseconds; zero for a
     /// layer that is empty or was not looked at yet.
@@ -108,7 +113,10 @@ final class StoreCore: Sendable {
         while true {
             let seals = sealCount.load(ordering: .acquiring)
             let revision = Revision(published.load(ordering: .acquiring))
-            try snapshot.begin(active: UInt8(seals & 1))
+            // After `seals` and `revision`: what they count is found in base or in a layer that is not empty.
+            try snapshot.begin(
+                active: UInt8(seals & 1), isActiveEmpty: isActiveEmpty.load(ordering: .acquiring),
+                isSealedEmpty: !isFlushing.load(ordering: .acquiring))
             let oldest = Revision(compacted.load(ordering: .acquiring))
             // A compaction beyond `revision` happened just now: a newer revision is published too.
             if oldest <= revision, sealCount.load(ordering: .acquiring) == seals {

@@ -273,6 +273,7 @@ public final class StoreWriter: @unchecked Sendable {
         core.sealedSince.store(active.since?.nanoseconds ?? 0, ordering: .relaxed)
         core.activeSince.store(0, ordering: .relaxed)
         core.sealCount.wrappingAdd(1, ordering: .acquiringAndReleasing)
+        core.isActiveEmpty.store(true, ordering: .releasing)
         active = LayerFill()
         hasLetPagesGo = false
         isSealWanted = false
@@ -304,7 +305,7 @@ extension StoreWriter {
             openView.first = activeReaders[number]
             openView.second = sealedReaders[1 - number]
             try beginTransaction()
-            try openView.second.begin()
+            try openView.second.begin(unless: !core.isFlushing.load(ordering: .acquiring))
             try openView.third.begin()
             openView.revision = currentRevision
             openView.compactedRevision = compactedRevision
@@ -376,6 +377,7 @@ extension StoreWriter {
     private func prepareWrite(bytes: Int, key: Int) throws(StoreError) {
         try beginBatch()
         precondition(openView.openWalks == 0, "no writes while walking over the batch's view")
+        if !hasWritten { core.isActiveEmpty.store(false, ordering: .relaxed) }  // published with the revision
         hasWritten = true
         let pages = 16 + 2 * LongKeys.levels(key) + bytes / Environment.pageSize + 1
         roomInPages -= pages

@@ -75,9 +75,10 @@ def test_a_history_of_few_keys_fills_the_store_and_compaction_empties_it(small_s
             deleted = client.delete(b"key4").header.revision
             assert watch.events(1)[0].kv.mod_revision == deleted
 
-        # Disarmed too early it rises again with the next put.
+        # Disarmed too early it rises again, once what a flush meanwhile may have freed is full too: what is not flushed yet is
+        # reckoned with a little more than it takes then.
         etcdctl("alarm", "disarm")
-        assert refusal(lambda: client.put(b"key5", bytes(size))) == FULL
+        assert fill(client, lambda number: b"key5", size) < 0.1 * written
         client.delete(b"no such key")
         assert len(etcdctl("alarm", "list").lines) == 1
         revision = client.revision()

@@ -43,10 +43,15 @@ struct LogImage {
         }
         // Segments are renamed in the background; an image taken across a rename is not what a kill leaves.
         var image = source.image()
-        while image.names != source.names { image = source.image() }
+        // Checkpoints are written in the background too, first what describes them.
+        while image.names != source.names || Self.hasHalfCheckpoint(image.names) { image = source.image() }
         log.stop()
         folder = image
         self.payloads = sent
+    }
+
+    private static func hasHalfCheckpoint(_ names: [String]) -> Bool {
+        names.contains { $0.hasSuffix(".meta") && !names.contains(String($0.dropLast(5))) }
     }
 
     private init(_ folder: TestFolder, _ payloads: [[UInt8]]) {

@@ -1,3 +1,4 @@
+import CRaft
 import Glibc
 import ReplicatedLog
 import Synchronization
