@@ -129,16 +129,18 @@ struct SuspensionTests {
         awaitSuspension(applier)
         rename(older.path, folder.path)
         #expect(applier.changed.wait { applier.read { !$0.failures.isEmpty } })
-        guard case .behindStore(last: RaftIndex(2), let applied) = applier.read({ $0.failures })[0] else {
-            Issue.record("\(applier.read { $0.failures })")
-            return
+        let error = applier.read { $0.failures }[0]
+        if case .behindStore(last: RaftIndex(2), let applied) = error {
+            #expect(applied == RaftIndex(UInt64(applier.entries.count) + 1))
+        } else {
+            // libraft may have closed a newer segment in the older folder: then there is a gap.
+            #expect("\(error)".contains("entry 2: entries 3 to"))
         }
-        #expect(applied == RaftIndex(UInt64(applier.entries.count) + 1))
         guard case .failed(.io(let text)) = log.put([1]) else {
             Issue.record("took a proposal after the log had failed")
             return
         }
-        #expect(text.contains("log files are missing"))
+        #expect(text.contains("are missing"))
         log.stop()
         #expect(applier.read { $0.failures.count } == 1)
     }
