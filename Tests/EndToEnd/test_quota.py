@@ -75,8 +75,7 @@ def test_a_history_of_few_keys_fills_the_store_and_compaction_empties_it(small_s
             deleted = client.delete(b"key4").header.revision
             assert watch.events(1)[0].kv.mod_revision == deleted
 
-        # Disarmed too early it rises again, once what a flush meanwhile may have freed is full too: what is not flushed yet is
-        # reckoned with a little more than it takes then.
+        # Disarmed too early it rises again, at once or after the few puts that a flush meanwhile may have made room for.
         etcdctl("alarm", "disarm")
         assert fill(client, lambda number: b"key5", size) < 0.1 * written
         client.delete(b"no such key")
