@@ -1,5 +1,6 @@
 import EtcdAPI
 import GRPCTransport
+import NIOCore
 import Server
 import ServiceLifecycle
 import SwiftProtobuf
@@ -93,6 +94,23 @@ import Testing
         }
     }
 
+    /// Connections go to the server's loops, as many as there are cores, in turn; each of these has a watch.
+    private func watchOnEveryLoop(_ server: RunningServer) async throws
+        -> [StreamClient<Etcdserverpb_WatchResponse>]
+    {
+        var watches: [StreamClient<Etcdserverpb_WatchResponse>] = []
+        for _ in 0..<2 * System.coreCount {
+            let watch = try await StreamClient<Etcdserverpb_WatchResponse>(
+                await server.client(), "/etcdserverpb.Watch/Watch")
+            var request = Etcdserverpb_WatchRequest()
+            request.createRequest = Etcdserverpb_WatchCreateRequest()
+            try await watch.send(request)
+            #expect(try await watch.next().created)
+            watches.append(watch)
+        }
+        return watches
+    }
+
     @Test func `copies under way do not hold back a server that stops`() async throws {
         try await RunningServer.run(neverStalled) { server in
             try await fill(server)
@@ -105,7 +123,10 @@ import Testing
                 try await third.send(Berth_V1_SnapshotRequest())
                 refused = await end(of: third).0.code == .resourceExhausted
             }
+            let watches = try await watchOnEveryLoop(server)
             await server.group.triggerGracefulShutdown()
+            // A copy that is read before its loop has begun to stop may become whole.
+            for watch in watches { #expect(await end(of: watch).0.message == "etcdserver: server stopped") }
             for copy in copies {
                 try await copy.setPaused(false)
                 #expect(await end(of: copy).0.code == .unavailable)
