@@ -12,7 +12,7 @@ from measuring import figures_of
 LOOPS = 64
 STARTS = 3
 EVENTS = 1_000_000
-FILL_LIMIT, START_LIMIT = 1800, 300  # seconds
+FILL_LIMIT, REPLAY_LIMIT, START_LIMIT = 1800, 1200, 300  # seconds
 
 
 def sizes(args):
@@ -31,7 +31,7 @@ def measure(measuring, server, args):
         filled = keys
         yield f"growth-{keys}", growth(measuring, server, args, keys) | {"fill": fill["rate"]}
         if keys == min(EVENTS, sizes(args)[-1]):
-            got = measuring.call_load(server, "-workload", "replay", "-keys", str(keys), limit=300)
+            got = measuring.call_load(server, "-workload", "replay", "-keys", str(keys), limit=REPLAY_LIMIT)
             yield f"replay-{keys}", figures_of(got) | {
                 "events": got["requests"], "seconds": got["seconds"], "rss": server.memory_mib()["VmHWM"]}
         if keys in (EVENTS, sizes(args)[-1]):
